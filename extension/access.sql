@@ -1,0 +1,92 @@
+-- access: nothing for PUBLIC, and three levels to open it
+
+CREATE TABLE tradekeep.access (
+	role name NOT NULL PRIMARY KEY,
+	level text COLLATE "C" NOT NULL CHECK (level IN ('reader', 'writer', 'admin'))
+) USING heap;
+COMMENT ON TABLE tradekeep.access IS
+'what grant_access() granted; update scripts grant it again, on new objects too';
+
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.access', '');
+
+-- What reads is STABLE or IMMUTABLE, what writes is VOLATILE; only the exceptions have names.
+CREATE VIEW tradekeep.function_access AS
+	SELECT p.oid::regprocedure AS function,
+		CASE
+			WHEN p.proname IN ('grant_access', 'revoke_access', 'apply_access') THEN 'owner'
+			WHEN p.proname IN ('set_scope') THEN 'admin'
+			WHEN p.provolatile = 'v' THEN 'writer'
+			ELSE 'reader'
+		END AS level
+	FROM pg_catalog.pg_proc AS p
+	WHERE p.pronamespace = 'tradekeep'::regnamespace;
+COMMENT ON VIEW tradekeep.function_access IS 'the lowest level that may call each function';
+
+CREATE FUNCTION tradekeep.apply_access(role name, level text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	levels CONSTANT text[] := '{reader,writer,admin}';
+	rank CONSTANT integer := array_position(levels, level);
+	callable record;
+BEGIN
+	EXECUTE format('GRANT USAGE ON SCHEMA tradekeep TO %I', role);
+	EXECUTE format('GRANT USAGE ON TYPE tradekeep.timeframe TO %I', role);
+	EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA tradekeep TO %I', role);
+	IF rank >= 2 THEN
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.claim, tradekeep.candle TO %I', role);
+		EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA tradekeep TO %I', role);
+	END IF;
+	IF rank >= 3 THEN
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.scope TO %I', role);
+		EXECUTE format('GRANT TRUNCATE ON tradekeep.claim, tradekeep.candle TO %I', role);
+	END IF;
+	FOR callable IN
+		SELECT f.function FROM tradekeep.function_access AS f
+		WHERE f.level = ANY (levels[:rank])
+	LOOP
+		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', callable.function, role);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.apply_access(name, text) IS
+'grants a role all that a level may do, without remembering it; update scripts call it for every row of tradekeep.access';
+
+CREATE FUNCTION tradekeep.revoke_access(role name) RETURNS boolean
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tradekeep FROM %I', role);
+	EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA tradekeep FROM %I', role);
+	EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA tradekeep FROM %I', role);
+	EXECUTE format('REVOKE ALL ON TYPE tradekeep.timeframe FROM %I', role);
+	EXECUTE format('REVOKE ALL ON SCHEMA tradekeep FROM %I', role);
+	DELETE FROM tradekeep.access AS a WHERE a.role = revoke_access.role;
+	RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.revoke_access(name) IS
+'takes from a role all that grant_access() gave it; false when nothing was remembered. For the owner of the extension';
+
+CREATE FUNCTION tradekeep.grant_access(role name, level text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF level IS NULL OR level NOT IN ('reader', 'writer', 'admin') THEN
+		RAISE EXCEPTION 'invalid access level: %', quote_nullable(level)
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'Levels are reader, writer and admin.';
+	END IF;
+	-- A lower level than before takes away what the higher one gave.
+	PERFORM tradekeep.revoke_access(role);
+	PERFORM tradekeep.apply_access(role, level);
+	INSERT INTO tradekeep.access VALUES (role, level);
+END
+$$;
+COMMENT ON FUNCTION tradekeep.grant_access(name, text) IS
+'opens tradekeep to a role: reader looks, writer also claims and stores, admin also configures and clears everything.
+Remembered, and granted again after updates. For the owner of the extension; an unknown level raises 22023, an unknown role 42704.';
+
+REVOKE ALL ON ALL TABLES IN SCHEMA tradekeep FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA tradekeep FROM PUBLIC;
+REVOKE ALL ON TYPE tradekeep.timeframe FROM PUBLIC;
+

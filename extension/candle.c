@@ -1,0 +1,436 @@
+/*
+ * candle.c
+ *		Storing OHLCV bars: which bar wins, and how it gets into the table.
+ *
+ * A bar supersedes the stored one, is equal to it, or is older; that rule is
+ * judge_candle(), and it is applied twice.  Before writing, against what a probe
+ * finds, so that an unchanged bar costs no transaction id, no WAL and no lock.
+ * And under the row lock, by the trigger keep_newest_candle, against the newest
+ * version of the row: this decides races, and holds for UPDATE and ON CONFLICT DO
+ * UPDATE by any client.
+ *
+ * A batch is sorted by key.  What is new is inserted with ON CONFLICT DO NOTHING,
+ * what supersedes with ON CONFLICT DO UPDATE, each in the order of the key; inserts
+ * come first.  An upsert only ever waits for another upsert, so overlapping batches
+ * cannot deadlock.  What a race took away is judged again.
+ */
+#include "candle.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "input.h"
+#include "probe.h"
+#include "statement.h"
+
+PG_FUNCTION_INFO_V1(tradekeep_keep_newest_candle);
+
+/* Columns of tradekeep.candle. */
+enum
+{
+	COLUMN_SYMBOL = 1,
+	COLUMN_TIMEFRAME,
+	COLUMN_TS,
+	COLUMN_OPEN,
+	COLUMN_HIGH,
+	COLUMN_LOW,
+	COLUMN_CLOSE,
+	COLUMN_VOLUME,
+	COLUMN_CLOSED,
+	COLUMN_SOURCES
+};
+
+static ProbeTable candle_table = {.name = "candle",.nkeys = 3};
+
+#define INSERT_CANDLES \
+	"INSERT INTO tradekeep.candle" \
+	" (symbol, timeframe, ts, open, high, low, close, volume, closed)" \
+	" SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+#define RETURNING_KEY	" RETURNING symbol, timeframe, ts"
+
+static Statement insert_new = {
+	.sql = INSERT_CANDLES " ON CONFLICT (symbol, timeframe, ts) DO NOTHING" RETURNING_KEY,
+	.nargs = 9,
+	.argtypes = {TEXTARRAYOID, TIMEFRAMEARRAYOID, TIMESTAMPTZARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
+	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID}
+};
+static Statement upsert_newer = {
+	.sql = INSERT_CANDLES " ON CONFLICT (symbol, timeframe, ts) DO UPDATE SET open = excluded.open,"
+	" high = excluded.high, low = excluded.low, close = excluded.close,"
+	" volume = excluded.volume, closed = excluded.closed, sources = NULL" RETURNING_KEY,
+	.nargs = 9,
+	.argtypes = {TEXTARRAYOID, TIMEFRAMEARRAYOID, TIMESTAMPTZARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
+	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID}
+};
+
+/* The order of the primary key. */
+static int
+compare_keys(const Candle *a, const Candle *b)
+{
+	Size		a_length = VARSIZE_ANY_EXHDR(a->symbol);
+	Size		b_length = VARSIZE_ANY_EXHDR(b->symbol);
+	int			order;
+
+	if (a->symbol != b->symbol)
+	{
+		order = memcmp(VARDATA_ANY(a->symbol), VARDATA_ANY(b->symbol), Min(a_length, b_length));
+		if (order == 0)
+			order = (a_length > b_length) - (a_length < b_length);
+		if (order != 0)
+			return order;
+	}
+	if (a->timeframe != b->timeframe)
+		return a->timeframe < b->timeframe ? -1 : 1;
+	return (a->ts > b->ts) - (a->ts < b->ts);
+}
+
+static bool
+same_values(const Candle *a, const Candle *b)
+{
+	return a->open == b->open && a->high == b->high && a->low == b->low && a->close == b->close &&
+		a->volume == b->volume && a->closed == b->closed && a->derived == b->derived &&
+		(!a->derived || a->sources == b->sources);
+}
+
+/*
+ * What an incoming bar does to the stored one of the same key.  CANDLE_UPDATED
+ * means that it supersedes it.
+ *
+ * A final bar is corrected by another final bar, and by nothing else.  A partial
+ * bar grows: volume and high only rise within a candle, the low only falls, so one
+ * that is behind in any of them is older; equal in all three, the later call wins.
+ * Supplied bars win over derived ones, except that a partial one does not reopen a
+ * final one.  A derivation may do anything to its own bars, since it recomputes them.
+ */
+static CandleOutcome
+judge_candle(const Candle *stored, const Candle *incoming)
+{
+	if (same_values(stored, incoming))
+		return CANDLE_UNCHANGED;
+	if (incoming->derived)
+		return stored->derived ? CANDLE_UPDATED : CANDLE_IGNORED;
+	if (incoming->closed)
+		return CANDLE_UPDATED;
+	if (stored->closed)
+		return CANDLE_IGNORED;
+	if (stored->derived)
+		return CANDLE_UPDATED;
+	if (incoming->volume < stored->volume || incoming->high < stored->high ||
+		incoming->low > stored->low)
+		return CANDLE_IGNORED;
+	return CANDLE_UPDATED;
+}
+
+static Datum
+column(TupleTableSlot *slot, int number)
+{
+	bool		isnull;
+
+	return slot_getattr(slot, number, &isnull);
+}
+
+/* Reads a row of tradekeep.candle; the symbol points into it. */
+static void
+read_candle(TupleTableSlot *slot, Candle *candle)
+{
+	slot_getallattrs(slot);
+	candle->symbol = DatumGetTextPP(column(slot, COLUMN_SYMBOL));
+	candle->timeframe = DatumGetTimeframe(column(slot, COLUMN_TIMEFRAME));
+	candle->ts = DatumGetTimestampTz(column(slot, COLUMN_TS));
+	candle->open = DatumGetFloat8(column(slot, COLUMN_OPEN));
+	candle->high = DatumGetFloat8(column(slot, COLUMN_HIGH));
+	candle->low = DatumGetFloat8(column(slot, COLUMN_LOW));
+	candle->close = DatumGetFloat8(column(slot, COLUMN_CLOSE));
+	candle->volume = DatumGetFloat8(column(slot, COLUMN_VOLUME));
+	candle->closed = DatumGetBool(column(slot, COLUMN_CLOSED));
+	candle->derived = !slot_attisnull(slot, COLUMN_SOURCES);
+	candle->sources = candle->derived ? DatumGetInt32(column(slot, COLUMN_SOURCES)) : 0;
+}
+
+/*
+ * Drops an update that would not supersede the newest version of the row.  A row
+ * whose key is changed is another candle, and free to go.
+ */
+Datum
+tradekeep_keep_newest_candle(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TupleTableSlot *new_row;
+	Candle		stored;
+	Candle		incoming;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ||
+		!TRIGGER_FIRED_BEFORE(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("keep_newest_candle must be fired before update for each row")));
+
+	new_row = trigger->tg_newslot;
+	for (int i = COLUMN_SYMBOL; i <= COLUMN_CLOSED; i++)
+		if (slot_attisnull(new_row, i))
+			PG_RETURN_POINTER(trigger->tg_newtuple);	/* the table's constraints refuse it */
+	read_candle(trigger->tg_trigslot, &stored);
+	read_candle(new_row, &incoming);
+	if (compare_keys(&stored, &incoming) != 0 ||
+		judge_candle(&stored, &incoming) == CANDLE_UPDATED)
+		PG_RETURN_POINTER(trigger->tg_newtuple);
+	PG_RETURN_POINTER(NULL);
+}
+
+void
+check_candle(const Candle *candle, int row)
+{
+	const char *where = row > 0 ? psprintf("row %d: ", row) : "";
+
+	check_key(candle->symbol, psprintf("%ssymbol", where));
+	check_time(candle->ts, psprintf("%sts", where));
+	if (candle->ts != candle_start(candle->timeframe, candle->ts))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_TIME),
+				 errmsg("%s%s is not the start of a %s candle", where,
+						timestamptz_to_str(candle->ts), timeframe_name(candle->timeframe)),
+				 errhint("The candle that contains it starts at %s.",
+						 timestamptz_to_str(candle_start(candle->timeframe, candle->ts)))));
+	if (!isfinite(candle->open) || !isfinite(candle->high) || !isfinite(candle->low) ||
+		!isfinite(candle->close) || !isfinite(candle->volume))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_CANDLE),
+				 errmsg("%sopen %g, high %g, low %g, close %g, volume %g", where, candle->open,
+						candle->high, candle->low, candle->close, candle->volume),
+				 errhint("Prices and volume are finite numbers.")));
+	if (candle->low > candle->open || candle->low > candle->close ||
+		candle->high < candle->open || candle->high < candle->close)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_CANDLE),
+				 errmsg("%sopen %g, high %g, low %g, close %g", where, candle->open,
+						candle->high, candle->low, candle->close),
+				 errhint("The low is the smallest of them and the high the largest.")));
+	if (candle->volume < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_CANDLE),
+				 errmsg("%svolume is negative: %g", where, candle->volume)));
+}
+
+/* A bar of a batch and where its outcome goes. */
+typedef struct Pending
+{
+	const Candle *candle;
+	int			position;
+	int			repeat;			/* how many bars of the same key come before it */
+	CandleOutcome outcome;
+} Pending;
+
+static int
+compare_pending(const void *left, const void *right)
+{
+	const Pending *a = left;
+	const Pending *b = right;
+	int			order = compare_keys(a->candle, b->candle);
+
+	return order != 0 ? order : a->position - b->position;
+}
+
+/* The rows as the nine arrays that the statements take. */
+static void
+make_columns(Pending **rows, int nrows, Datum *columns)
+{
+	static const struct
+	{
+		Oid			type;
+		int16		length;
+		bool		byval;
+		char		align;
+	}			types[] =
+	{
+		{TEXTOID, -1, false, TYPALIGN_INT},
+		{InvalidOid, sizeof(Timeframe), true, TYPALIGN_INT},
+		{TIMESTAMPTZOID, sizeof(TimestampTz), true, TYPALIGN_DOUBLE},
+		{FLOAT8OID, sizeof(float8), true, TYPALIGN_DOUBLE},
+		{FLOAT8OID, sizeof(float8), true, TYPALIGN_DOUBLE},
+		{FLOAT8OID, sizeof(float8), true, TYPALIGN_DOUBLE},
+		{FLOAT8OID, sizeof(float8), true, TYPALIGN_DOUBLE},
+		{FLOAT8OID, sizeof(float8), true, TYPALIGN_DOUBLE},
+		{BOOLOID, sizeof(bool), true, TYPALIGN_CHAR},
+	};
+	Datum	   *values = palloc(sizeof(Datum) * nrows * lengthof(types));
+
+	for (int i = 0; i < nrows; i++)
+	{
+		const Candle *candle = rows[i]->candle;
+
+		values[i] = PointerGetDatum(candle->symbol);
+		values[nrows + i] = TimeframeGetDatum(candle->timeframe);
+		values[2 * nrows + i] = TimestampTzGetDatum(candle->ts);
+		values[3 * nrows + i] = Float8GetDatum(candle->open);
+		values[4 * nrows + i] = Float8GetDatum(candle->high);
+		values[5 * nrows + i] = Float8GetDatum(candle->low);
+		values[6 * nrows + i] = Float8GetDatum(candle->close);
+		values[7 * nrows + i] = Float8GetDatum(candle->volume);
+		values[8 * nrows + i] = BoolGetDatum(candle->closed);
+	}
+	for (int i = 0; i < lengthof(types); i++)
+		columns[i] = PointerGetDatum(construct_array(values + i * nrows, nrows,
+													 OidIsValid(types[i].type) ? types[i].type : timeframe_type(),
+													 types[i].length, types[i].byval,
+													 types[i].align));
+}
+
+/*
+ * Runs one of the two statements for the rows, and notes the outcome of those that
+ * it wrote.  It gives their keys back in the order in which it got them.
+ */
+static void
+write_rows(Statement *statement, Pending **rows, int nrows, CandleOutcome outcome)
+{
+	Datum		columns[9];
+	int			next = 0;
+
+	if (nrows == 0)
+		return;
+	make_columns(rows, nrows, columns);
+	SPI_connect();
+	execute_statement(statement, columns, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[row];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+		Candle		key;
+
+		key.symbol = DatumGetTextPP(SPI_getbinval(tuple, desc, COLUMN_SYMBOL, &isnull));
+		key.timeframe = DatumGetTimeframe(SPI_getbinval(tuple, desc, COLUMN_TIMEFRAME, &isnull));
+		key.ts = DatumGetTimestampTz(SPI_getbinval(tuple, desc, COLUMN_TS, &isnull));
+		while (next < nrows && compare_keys(rows[next]->candle, &key) != 0)
+			next++;
+		if (next == nrows)
+			elog(ERROR, "candles were stored out of order");
+		rows[next]->outcome = outcome;
+	}
+	SPI_finish();
+}
+
+/* Judges the rows against what is stored; those without an outcome stay pending. */
+static void
+judge_rows(Pending **rows, int nrows, bool *stored)
+{
+	Probe		probe;
+
+	probe_begin(&probe, &candle_table, PROBE_LATEST);
+	for (int i = 0; i < nrows; i++)
+	{
+		const Candle *candle = rows[i]->candle;
+		Datum		keys[3] = {
+			PointerGetDatum(candle->symbol),
+			TimeframeGetDatum(candle->timeframe),
+			TimestampTzGetDatum(candle->ts)
+		};
+		TupleTableSlot *slot = probe_find(&probe, keys);
+
+		stored[i] = slot != NULL;
+		if (slot != NULL)
+		{
+			Candle		found;
+			CandleOutcome outcome;
+
+			read_candle(slot, &found);
+			outcome = judge_candle(&found, candle);
+			if (outcome != CANDLE_UPDATED)
+				rows[i]->outcome = outcome;
+		}
+	}
+	probe_end(&probe);
+}
+
+/* Keeps the rows that still have no outcome; returns their number. */
+static int
+keep_pending(Pending **rows, bool *stored, int nrows)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < nrows; i++)
+	{
+		if (rows[i]->outcome != CANDLE_PENDING)
+			continue;
+		rows[kept] = rows[i];
+		if (stored != NULL)
+			stored[kept] = stored[i];
+		kept++;
+	}
+	return kept;
+}
+
+/*
+ * Stores rows of distinct keys, in order.  Batches are mostly all new or all known:
+ * when the first row is new, all are inserted without looking first.
+ */
+static void
+store_rows(Pending **rows, int nrows)
+{
+	bool	   *stored = palloc(sizeof(bool) * nrows);
+	Pending   **part = palloc(sizeof(Pending *) * nrows);
+
+	judge_rows(rows, 1, stored);
+	if (!stored[0])
+	{
+		write_rows(&insert_new, rows, nrows, CANDLE_INSERTED);
+		nrows = keep_pending(rows, NULL, nrows);
+	}
+	while (nrows > 0)
+	{
+		int			nparts[2] = {0, 0};
+
+		CHECK_FOR_INTERRUPTS();
+		judge_rows(rows, nrows, stored);
+		nrows = keep_pending(rows, stored, nrows);
+		for (int known = 0; known <= 1; known++)
+		{
+			for (int i = 0; i < nrows; i++)
+				if (stored[i] == (known == 1))
+					part[nparts[known]++] = rows[i];
+			write_rows(known == 1 ? &upsert_newer : &insert_new, part, nparts[known],
+					   known == 1 ? CANDLE_UPDATED : CANDLE_INSERTED);
+		}
+		nrows = keep_pending(rows, NULL, nrows);
+	}
+}
+
+void
+store_candles(const Candle *candles, int ncandles, CandleOutcome *outcomes)
+{
+	Pending    *pending = palloc(sizeof(Pending) * ncandles);
+	Pending   **rows = palloc(sizeof(Pending *) * ncandles);
+	int			left = ncandles;
+
+	for (int i = 0; i < ncandles; i++)
+	{
+		pending[i].candle = &candles[i];
+		pending[i].position = i;
+		pending[i].outcome = CANDLE_PENDING;
+	}
+	qsort(pending, ncandles, sizeof(Pending), compare_pending);
+	for (int i = 0; i < ncandles; i++)
+		pending[i].repeat = i > 0 && compare_keys(pending[i].candle, pending[i - 1].candle) == 0 ?
+			pending[i - 1].repeat + 1 : 0;
+
+	/* Of bars with the same key, each round stores one, in the order given. */
+	for (int round = 0; left > 0; round++)
+	{
+		int			nrows = 0;
+
+		for (int i = 0; i < ncandles; i++)
+			if (pending[i].repeat == round)
+				rows[nrows++] = &pending[i];
+		left -= nrows;
+		store_rows(rows, nrows);
+	}
+	for (int i = 0; i < ncandles; i++)
+		outcomes[pending[i].position] = pending[i].outcome;
+}

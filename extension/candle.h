@@ -1,0 +1,48 @@
+/*
+ * candle.h
+ *		OHLCV bars.
+ */
+#ifndef TRADEKEEP_CANDLE_H
+#define TRADEKEEP_CANDLE_H
+
+#include "tradekeep.h"
+
+#include "timeframe.h"
+
+typedef struct Candle
+{
+	text	   *symbol;
+	Timeframe	timeframe;
+	TimestampTz ts;
+	float8		open;
+	float8		high;
+	float8		low;
+	float8		close;
+	float8		volume;
+	bool		closed;
+	bool		derived;		/* made from finer candles */
+	int32		sources;		/* how many, when derived */
+} Candle;
+
+/* What storing a candle came to. */
+typedef enum CandleOutcome
+{
+	CANDLE_PENDING,				/* not yet known */
+	CANDLE_INSERTED,
+	CANDLE_UPDATED,
+	CANDLE_UNCHANGED,
+	CANDLE_IGNORED
+} CandleOutcome;
+
+#define CANDLE_OUTCOMES 5
+
+/* Refuses a bar that cannot be; row counts from 1, 0 when there is only one. */
+extern void check_candle(const Candle *candle, int row);
+
+/*
+ * Stores bars and says what came of each.  They are put in the order of the key;
+ * outcomes[i] belongs to candles[i] as they were given.
+ */
+extern void store_candles(const Candle *candles, int ncandles, CandleOutcome *outcomes);
+
+#endif							/* TRADEKEEP_CANDLE_H */

@@ -1,0 +1,39 @@
+/*
+ * compat.h
+ *		Every difference between the supported versions of PostgreSQL, 15 to 18.
+ */
+#ifndef TRADEKEEP_COMPAT_H
+#define TRADEKEEP_COMPAT_H
+
+#include "access/genam.h"
+#include "fmgr.h"
+
+#if PG_VERSION_NUM < 150000
+#error "tradekeep needs PostgreSQL 15 or later"
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define TRADEKEEP_MODULE_MAGIC \
+	PG_MODULE_MAGIC_EXT(.name = "tradekeep", .version = TRADEKEEP_VERSION)
+#else
+#define TRADEKEEP_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+/* From 16 on, input functions can report an error softly. */
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#define ereport_soft(context, ...) errsave(context, __VA_ARGS__)
+#else
+#define ereport_soft(context, ...) ereport(ERROR, __VA_ARGS__)
+#endif
+
+/* 18 counts index searches for EXPLAIN. */
+#if PG_VERSION_NUM >= 180000
+#define index_beginscan_compat(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define index_beginscan_compat(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+#endif							/* TRADEKEEP_COMPAT_H */

@@ -1,0 +1,234 @@
+/*
+ * input.c
+ *		Checks of arguments that several rooms take.
+ */
+#include "input.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "common/int.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+/* 1900-01-01 and 2200-01-01, counted from 2000-01-01. */
+#define MIN_TIME	(INT64CONST(-36524) * USECS_PER_DAY)
+#define END_TIME	(INT64CONST(73049) * USECS_PER_DAY)
+
+void
+require_writable(const char *function)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot execute %s() on a standby", function),
+				 errhint("Connect to the primary. Reading functions work here.")));
+	if (XactReadOnly)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot execute %s() in a read-only transaction", function)));
+}
+
+text *
+scope_argument(FunctionCallInfo fcinfo, int argno)
+{
+	text	   *scope;
+	Size		length;
+
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_SCOPE),
+				 errmsg("scope must not be null")));
+	scope = PG_GETARG_TEXT_PP(argno);
+	length = VARSIZE_ANY_EXHDR(scope);
+	if (length == 0 || length > MAX_SCOPE_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_SCOPE),
+				 errmsg("scope has %zu bytes: \"%.*s\"", length,
+						pg_mbcliplen(VARDATA_ANY(scope), length, 64), VARDATA_ANY(scope)),
+				 errhint("A scope has 1 to %d bytes.", MAX_SCOPE_BYTES)));
+	return scope;
+}
+
+text *
+key_argument(FunctionCallInfo fcinfo, int argno, const char *what)
+{
+	text	   *key;
+
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_KEY),
+				 errmsg("%s must not be null", what)));
+	key = PG_GETARG_TEXT_PP(argno);
+	check_key(key, what);
+	return key;
+}
+
+void
+check_key(const text *key, const char *what)
+{
+	Size		length = VARSIZE_ANY_EXHDR(key);
+
+	if (length == 0 || length > MAX_KEY_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_KEY),
+				 errmsg("%s has %zu bytes: \"%.*s\"", what, length,
+						pg_mbcliplen(VARDATA_ANY(key), length, 64), VARDATA_ANY(key)),
+				 errhint("It has 1 to %d bytes. Hash what is longer.", MAX_KEY_BYTES)));
+}
+
+int64
+interval_to_usecs(const Interval *interval, const char *what)
+{
+	int64		days;
+	int64		usecs;
+
+	/* Neither sum can overflow: both fields have 32 bits. */
+	days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
+	if (days < -2 * (MAX_TTL / USECS_PER_DAY) || days > 2 * (MAX_TTL / USECS_PER_DAY) ||
+		pg_add_s64_overflow(days * USECS_PER_DAY, interval->time, &usecs) ||
+		usecs < -MAX_TTL || usecs > MAX_TTL)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_TTL),
+				 errmsg("%s is out of range: %s", what,
+						DatumGetCString(DirectFunctionCall1(interval_out,
+															IntervalPGetDatum(interval)))),
+				 errhint("The longest is 100 years.")));
+	return usecs;
+}
+
+int64
+ttl_to_usecs(const Interval *interval)
+{
+	int64		ttl = interval_to_usecs(interval, "ttl");
+
+	if (ttl <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_TTL),
+				 errmsg("ttl must be positive: %s",
+						DatumGetCString(DirectFunctionCall1(interval_out,
+															IntervalPGetDatum(interval))))));
+	return ttl;
+}
+
+void
+check_time(TimestampTz at, const char *what)
+{
+	if (at < MIN_TIME || at >= END_TIME)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_TIME),
+				 errmsg("%s is out of range: %s", what, timestamptz_to_str(at)),
+				 errhint("Times lie between the years 1900 and 2200."
+						 " Epochs are milliseconds.")));
+}
+
+TimestampTz
+at_argument(FunctionCallInfo fcinfo, int argno)
+{
+	TimestampTz at;
+
+	if (PG_ARGISNULL(argno))
+		return GetCurrentTimestamp();
+	at = PG_GETARG_TIMESTAMPTZ(argno);
+	check_time(at, "at");
+	return at;
+}
+
+void
+utc_text(TimestampTz ts, char *buffer)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (timestamp2tm(ts, NULL, &tm, &fsec, NULL, NULL) != 0)
+		elog(ERROR, "timestamp out of range");
+	snprintf(buffer, UTC_TEXT_LENGTH + 1, "%04d-%02d-%02dT%02d:%02d:%02d",
+			 tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
+/* Appends one literal character, escaped where the regular expression needs it. */
+static const char *
+append_literal(StringInfo regex, const char *p)
+{
+	int			length = pg_mblen(p);
+
+	if (length == 1 && strchr("\\^$.[]|()?*+{}-", *p) != NULL)
+		appendStringInfoChar(regex, '\\');
+	appendBinaryStringInfo(regex, p, length);
+	return p + length;
+}
+
+/*
+ * Translates a character class; p points behind its '['.  As in Redis, a class
+ * that is never closed reaches to the end of the pattern.
+ */
+static const char *
+append_class(StringInfo regex, const char *p, const char *end)
+{
+	bool		negated = p < end && *p == '^';
+	int			start = regex->len;
+
+	if (negated)
+		p++;
+	appendStringInfoString(regex, negated ? "[^" : "[");
+	while (p < end && *p != ']')
+	{
+		if (*p == '\\' && p + 1 < end)
+			p++;
+		p = append_literal(regex, p);
+		if (p + 1 < end && p[0] == '-' && p[1] != ']')
+		{
+			appendStringInfoChar(regex, '-');
+			p = append_literal(regex, p + 1);
+		}
+	}
+	if (regex->len == start + (negated ? 2 : 1))
+	{
+		/* An empty class matches nothing, its negation anything. */
+		regex->len = start;
+		regex->data[start] = '\0';
+		appendStringInfoString(regex, negated ? "." : "(?!)");
+	}
+	else
+		appendStringInfoChar(regex, ']');
+	return p < end ? p + 1 : p;
+}
+
+char *
+glob_to_regex(const text *glob)
+{
+	char	   *copy = text_to_cstring(glob);
+	const char *p = copy;
+	const char *end = copy + strlen(copy);
+	StringInfoData regex;
+
+	initStringInfo(&regex);
+	appendStringInfoChar(&regex, '^');
+	while (p < end)
+	{
+		switch (*p)
+		{
+			case '*':
+				appendStringInfoString(&regex, ".*");
+				p++;
+				break;
+			case '?':
+				appendStringInfoChar(&regex, '.');
+				p++;
+				break;
+			case '[':
+				p = append_class(&regex, p + 1, end);
+				break;
+			case '\\':
+				if (p + 1 < end)
+					p++;
+				/* FALLTHROUGH */
+			default:
+				p = append_literal(&regex, p);
+		}
+	}
+	appendStringInfoChar(&regex, '$');
+	return regex.data;
+}

@@ -1,0 +1,45 @@
+/*
+ * input.h
+ *		Checks of arguments that several rooms take.
+ *
+ * Each gives back the value in the form the caller works with, or refuses it
+ * with an error code of its own.
+ */
+#ifndef TRADEKEEP_INPUT_H
+#define TRADEKEEP_INPUT_H
+
+#include "tradekeep.h"
+
+#include "datatype/timestamp.h"
+
+#define MAX_SCOPE_BYTES 63
+#define MAX_KEY_BYTES	512
+
+/* The longest lifetime: a hundred years of 365.25 days, in microseconds. */
+#define MAX_TTL			((int64) 36525 * USECS_PER_DAY)
+
+/* Refuses to write where nothing can be written. */
+extern void require_writable(const char *function);
+
+extern text *scope_argument(FunctionCallInfo fcinfo, int argno);
+extern text *key_argument(FunctionCallInfo fcinfo, int argno, const char *what);
+extern void check_key(const text *key, const char *what);
+
+/* An interval in microseconds, with days of 24 hours and months of 30 days. */
+extern int64 interval_to_usecs(const Interval *interval, const char *what);
+extern int64 ttl_to_usecs(const Interval *interval);
+
+/* Refuses infinities and what lies outside 1900 to 2200. */
+extern void check_time(TimestampTz at, const char *what);
+
+/* The argument `at`: null is the clock. */
+extern TimestampTz at_argument(FunctionCallInfo fcinfo, int argno);
+
+/* ISO 8601 in UTC, to the second, whatever the session's settings. */
+#define UTC_TEXT_LENGTH 19
+extern void utc_text(TimestampTz ts, char *buffer);
+
+/* A glob pattern as in Redis (* ? [a-z] [^a] \x) as a regular expression. */
+extern char *glob_to_regex(const text *glob);
+
+#endif							/* TRADEKEEP_INPUT_H */

@@ -1,0 +1,69 @@
+-- metrics: how the installation is doing
+
+CREATE FUNCTION tradekeep.library_version() RETURNS text
+	AS 'MODULE_PATHNAME', 'tradekeep_library_version' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.library_version() IS 'version of the loaded library';
+
+CREATE FUNCTION tradekeep.preloaded() RETURNS boolean
+	AS 'MODULE_PATHNAME', 'tradekeep_preloaded_now' LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION tradekeep.preloaded() IS
+'true when the library came in by shared_preload_libraries';
+
+CREATE FUNCTION tradekeep.health(OUT extension_version text, OUT library_version text,
+	OUT server_version text, OUT preloaded boolean, OUT standby boolean, OUT synchronous_commit text,
+	OUT started_at timestamptz, OUT answered_at timestamptz)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT
+		(SELECT e.extversion FROM pg_catalog.pg_extension AS e WHERE e.extname = 'tradekeep'),
+		tradekeep.library_version(),
+		current_setting('server_version'),
+		tradekeep.preloaded(),
+		pg_is_in_recovery(),
+		current_setting('synchronous_commit'),
+		pg_postmaster_start_time(),
+		clock_timestamp();
+END;
+COMMENT ON FUNCTION tradekeep.health() IS
+'one row for a health probe; cheap, and also on a standby. What is wrong, and how to mend it, is told by doctor()';
+
+CREATE FUNCTION tradekeep.doctor(OUT check_name text, OUT status text, OUT detail text, OUT remedy text)
+	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT c.check_name,
+		CASE WHEN c.passed THEN 'ok' ELSE c.severity END,
+		CASE WHEN c.passed THEN c.good ELSE c.bad END,
+		CASE WHEN NOT c.passed THEN c.remedy END
+	FROM tradekeep.health() AS h,
+	LATERAL (VALUES
+		('versions', h.extension_version = h.library_version, 'warning',
+			format('extension and library are %s', h.library_version),
+			format('the extension is %s, the library %s', h.extension_version, h.library_version),
+			'ALTER EXTENSION tradekeep UPDATE, then let sessions reconnect'),
+		('preload', h.preloaded, 'warning',
+			'the library is preloaded',
+			'the library is not preloaded: expired rows are not swept by themselves',
+			'add tradekeep to shared_preload_libraries and restart the server'),
+		('server', NOT h.standby, 'warning',
+			'this is a primary',
+			'this is a standby: reading functions work, writing ones raise 25006',
+			'connect bots that claim to the primary'),
+		('synchronous_commit', h.synchronous_commit <> 'off', 'error',
+			format('synchronous_commit is %s', h.synchronous_commit),
+			'synchronous_commit is off: after a crash, claims of the last moments are granted again',
+			'SET synchronous_commit = on where bots claim: ALTER ROLE … SET synchronous_commit = on'),
+		('fsync', current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean, 'error',
+			'fsync and full_page_writes are on',
+			'fsync or full_page_writes is off: a crash of the machine may lose anything',
+			'set fsync = on and full_page_writes = on in postgresql.conf'),
+		('role', has_table_privilege('tradekeep.claim'::regclass, 'INSERT')
+			AND has_function_privilege('tradekeep.claim'::regproc, 'EXECUTE'),
+			'warning',
+			format('%s may claim', current_user),
+			format('%s may read, not claim', current_user),
+			format('SELECT tradekeep.grant_access(%L, ''writer'') as the owner of the extension', current_user))
+	) AS c(check_name, passed, severity, good, bad, remedy);
+END;
+COMMENT ON FUNCTION tradekeep.doctor() IS
+'checks the installation as the current role sees it: a row a check, status ok, warning or error, and what to do about it';
+

@@ -1,0 +1,56 @@
+/*
+ * probe.h
+ *		Finding a row of one of our tables by its primary key, without the executor.
+ */
+#ifndef TRADEKEEP_PROBE_H
+#define TRADEKEEP_PROBE_H
+
+#include "tradekeep.h"
+
+#include "access/relscan.h"
+#include "access/skey.h"
+#include "executor/tuptable.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+#define PROBE_MAX_KEYS 3
+
+/* A table and its primary key.  Static: found once, remembered until it changes. */
+typedef struct ProbeTable
+{
+	const char *name;
+	int			nkeys;
+	Oid			relid;			/* InvalidOid: look it up */
+	Oid			indexid;
+	ScanKeyData keys[PROBE_MAX_KEYS];
+	struct ProbeTable *next;	/* all that were looked up, for invalidation */
+	bool		registered;
+} ProbeTable;
+
+typedef struct Probe
+{
+	ProbeTable *table;
+	Relation	heap;			/* null: the table cannot be probed */
+	Relation	index;
+	Snapshot	snapshot;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+} Probe;
+
+/* Which rows a probe sees. */
+typedef enum ProbeView
+{
+	PROBE_LATEST,				/* all that is committed by now, and our own */
+	PROBE_STATEMENT				/* what the running statement sees */
+} ProbeView;
+
+extern void probe_begin(Probe *probe, ProbeTable *table, ProbeView view);
+
+/*
+ * The row with these key values, or null when there is none to be seen.  The slot
+ * is valid until the next call.
+ */
+extern TupleTableSlot *probe_find(Probe *probe, const Datum *keys);
+extern void probe_end(Probe *probe);
+
+#endif							/* TRADEKEEP_PROBE_H */

@@ -1,0 +1,74 @@
+/*
+ * statement.c
+ *		SQL that C runs again and again: prepared once a session, kept.
+ */
+#include "statement.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+Oid
+timeframe_type(void)
+{
+	Oid			schema = get_namespace_oid(TRADEKEEP_SCHEMA, false);
+
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("timeframe"),
+						   ObjectIdGetDatum(schema));
+}
+
+static void
+prepare_statement(Statement *statement, Oid timeframe)
+{
+	Oid			argtypes[STATEMENT_MAX_ARGUMENTS];
+	SPIPlanPtr	plan;
+
+	for (int i = 0; i < statement->nargs; i++)
+		argtypes[i] = statement->argtypes[i] != TIMEFRAMEARRAYOID ? statement->argtypes[i] :
+			get_array_type(timeframe);
+	plan = SPI_prepare(statement->sql, statement->nargs, argtypes);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "SPI_keepplan failed");
+	if (statement->plan != NULL)
+		SPI_freeplan(statement->plan);
+	statement->plan = plan;
+	statement->timeframe = timeframe;
+}
+
+uint64
+execute_statement(Statement *statement, Datum *values, const char *nulls)
+{
+	Oid			timeframe = timeframe_type();
+	int			code;
+
+	if (statement->plan == NULL || statement->timeframe != timeframe)
+		prepare_statement(statement, timeframe);
+	code = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	if (code < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(code));
+	return SPI_processed;
+}
+
+uint64
+run_statement(Statement *statement, Datum *values, const char *nulls)
+{
+	uint64		processed;
+
+	SPI_connect();
+	processed = execute_statement(statement, values, nulls);
+	SPI_finish();
+	return processed;
+}
+
+bool
+table_granted(const char *table, AclMode privilege)
+{
+	Oid			relid = get_relname_relid(table, get_namespace_oid(TRADEKEEP_SCHEMA, false));
+
+	return pg_class_aclcheck(relid, GetUserId(), privilege) == ACLCHECK_OK;
+}

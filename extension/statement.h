@@ -1,0 +1,46 @@
+/*
+ * statement.h
+ *		SQL that C runs again and again: prepared once a session, kept.
+ */
+#ifndef TRADEKEEP_STATEMENT_H
+#define TRADEKEEP_STATEMENT_H
+
+#include "tradekeep.h"
+
+#include "executor/spi.h"
+#include "nodes/parsenodes.h"
+
+#define STATEMENT_MAX_ARGUMENTS 12
+
+/* Stands for timeframe[], whose Oid is known only when the statement is prepared. */
+#define TIMEFRAMEARRAYOID InvalidOid
+
+/*
+ * Static.  Names in the text are qualified, operators too: it is analyzed anew
+ * under whatever search_path is in force then.
+ */
+typedef struct Statement
+{
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[STATEMENT_MAX_ARGUMENTS];
+	SPIPlanPtr	plan;			/* null: not yet prepared */
+	Oid			timeframe;		/* the type that it was prepared with */
+} Statement;
+
+/*
+ * Runs a statement inside SPI_connect() and SPI_finish(); what it gives is in
+ * SPI_tuptable.  Returns the number of rows.
+ */
+extern uint64 execute_statement(Statement *statement, Datum *values, const char *nulls);
+
+/* The same with SPI_connect() and SPI_finish(), where only the number matters. */
+extern uint64 run_statement(Statement *statement, Datum *values, const char *nulls);
+
+/* The Oid of the type timeframe, which another CREATE EXTENSION changes. */
+extern Oid	timeframe_type(void);
+
+/* True when the current user has this privilege on a table of ours. */
+extern bool table_granted(const char *table, AclMode privilege);
+
+#endif							/* TRADEKEEP_STATEMENT_H */

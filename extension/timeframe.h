@@ -1,0 +1,30 @@
+/*
+ * timeframe.h
+ *		The type timeframe and its calendar.
+ */
+#ifndef TRADEKEEP_TIMEFRAME_H
+#define TRADEKEEP_TIMEFRAME_H
+
+#include "tradekeep.h"
+
+#include "datatype/timestamp.h"
+
+/*
+ * A timeframe is stored as its length in seconds, which orders timeframes by
+ * length.  A month is stored as 30 days; no other timeframe has that length.
+ */
+typedef int32 Timeframe;
+
+#define TIMEFRAME_MONTH ((Timeframe) 30 * SECS_PER_DAY)
+
+#define DatumGetTimeframe(x)	((Timeframe) DatumGetInt32(x))
+#define TimeframeGetDatum(x)	Int32GetDatum(x)
+#define PG_GETARG_TIMEFRAME(n)	DatumGetTimeframe(PG_GETARG_DATUM(n))
+
+extern const char *timeframe_name(Timeframe timeframe);
+
+/* The start of the candle that contains ts, and of the one after it, in UTC. */
+extern TimestampTz candle_start(Timeframe timeframe, TimestampTz ts);
+extern TimestampTz candle_end(Timeframe timeframe, TimestampTz ts);
+
+#endif							/* TRADEKEEP_TIMEFRAME_H */
