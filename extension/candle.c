@@ -53,7 +53,10 @@ static ProbeTable candle_table = {.name = "candle",.nkeys = 3};
 #define INSERT_CANDLES \
 	"INSERT INTO tradekeep.candle" \
 	" (symbol, timeframe, ts, open, high, low, close, volume, closed)" \
-	" SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+	" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)," \
+	" pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)," \
+	" pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)," \
+	" pg_catalog.unnest($9))"
 #define RETURNING_KEY	" RETURNING symbol, timeframe, ts"
 
 static Statement insert_new = {
