@@ -76,6 +76,11 @@ BEGIN
 		RAISE EXCEPTION 'invalid access level: %', quote_nullable(level)
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'Levels are reader, writer and admin.';
 	END IF;
+	-- Also keeps PUBLIC out, which GRANT would take for a role of that name.
+	IF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = role) THEN
+		RAISE EXCEPTION 'role % does not exist', quote_nullable(role)
+			USING ERRCODE = 'undefined_object';
+	END IF;
 	-- A lower level than before takes away what the higher one gave.
 	PERFORM tradekeep.revoke_access(role);
 	PERFORM tradekeep.apply_access(role, level);

@@ -12,7 +12,9 @@
  * A batch is sorted by key.  What is new is inserted with ON CONFLICT DO NOTHING,
  * what supersedes with ON CONFLICT DO UPDATE, each in the order of the key; inserts
  * come first.  An upsert only ever waits for another upsert, so overlapping batches
- * cannot deadlock.  What a race took away is judged again.
+ * cannot deadlock.  What a race took away is judged again.  A round fails only when
+ * somebody else wrote in between, so a few suffice; one that never ends has another
+ * cause, such as a trigger that drops our rows.
  */
 #include "candle.h"
 
@@ -47,6 +49,8 @@ enum
 	COLUMN_CLOSED,
 	COLUMN_SOURCES
 };
+
+#define MAX_ROUNDS 100
 
 static ProbeTable candle_table = {.name = "candle",.nkeys = 3};
 
@@ -386,11 +390,17 @@ store_rows(Pending **rows, int nrows)
 		write_rows(&insert_new, rows, nrows, CANDLE_INSERTED);
 		nrows = keep_pending(rows, NULL, nrows);
 	}
-	while (nrows > 0)
+	for (int round = 1; nrows > 0; round++)
 	{
 		int			nparts[2] = {0, 0};
 
 		CHECK_FOR_INTERRUPTS();
+		if (round > MAX_ROUNDS)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not store candles after %d rounds", MAX_ROUNDS),
+					 errhint("Retry. If it never works, look for triggers on"
+							 " tradekeep.candle.")));
 		judge_rows(rows, nrows, stored);
 		nrows = keep_pending(rows, stored, nrows);
 		for (int known = 0; known <= 1; known++)

@@ -23,6 +23,9 @@
  * other order, so that overlapping batches cannot deadlock.  Inserts come before
  * take-overs: a take-over only ever waits for another take-over.
  *
+ * A round fails only when somebody else came and went in between, so a few suffice.
+ * One that never ends has another cause, such as a trigger that drops our rows.
+ *
  * The clock is read again on every round, since waiting takes time, and what would
  * be expired by the time it is granted is renewed before it is returned.
  */
@@ -123,6 +126,8 @@ static Statement delete_scope = {
 	.argtypes = {TEXTOID}
 };
 
+#define MAX_ROUNDS 100
+
 /* When a claim begins and ends. */
 typedef struct Term
 {
@@ -219,6 +224,20 @@ settle_term(Term *term, text *scope)
 	term->sweep_after = Max(term->expires_at, GetCurrentTimestamp() + term->ttl);
 }
 
+/* Prepares for another round, or gives up. */
+static void
+next_round(Term *term, int round)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (round == MAX_ROUNDS)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not claim after %d rounds", MAX_ROUNDS),
+				 errhint("Retry. If it never works, look for triggers on tradekeep.claim.")));
+	if (!term->replayed)
+		term->at = GetCurrentTimestamp();
+}
+
 /* True when a claim of this term is already over: it waited for somebody too long. */
 static bool
 term_is_over(const Term *term)
@@ -257,7 +276,7 @@ find_claim(Probe *probe, text *scope, text *key, TimestampTz at, Original *origi
 static bool
 claim_one(text *scope, text *key, Term *term, Jsonb *data, Original *original)
 {
-	for (;;)
+	for (int round = 1;; round++)
 	{
 		Probe		probe;
 		Finding		finding;
@@ -282,10 +301,7 @@ claim_one(text *scope, text *key, Term *term, Jsonb *data, Original *original)
 		if (run_statement(finding == ABSENT ? &insert_one : &take_over_one, values, nulls) == 1 &&
 			!term_is_over(term))
 			return true;
-
-		CHECK_FOR_INTERRUPTS();
-		if (!term->replayed)
-			term->at = GetCurrentTimestamp();
+		next_round(term, round);
 	}
 }
 
@@ -400,7 +416,7 @@ obtain_keys(text *scope, BatchKey *pending, int npending, Finding finding,
 static void
 claim_batch(text *scope, BatchKey *pending, int npending, Term *term, bool *granted)
 {
-	while (npending > 0)
+	for (int round = 1;; round++)
 	{
 		Probe		probe;
 		int			kept = 0;
@@ -431,9 +447,7 @@ claim_batch(text *scope, BatchKey *pending, int npending, Term *term, bool *gran
 					pending[kept++] = pending[i];
 			npending = kept;
 		}
-		CHECK_FOR_INTERRUPTS();
-		if (!term->replayed)
-			term->at = GetCurrentTimestamp();
+		next_round(term, round);
 	}
 }
 
