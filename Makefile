@@ -44,13 +44,13 @@ no-server:
 		"postgresql-server-dev-NN and libpq-dev, or set PG_CONFIG" >&2; exit 1
 endif
 
-CLIENT_NEEDS = libpq libcjson hiredis
+CLIENT_NEEDS = libpq libcjson
 
 all: client
 client:
 	@pkg-config --exists $(CLIENT_NEEDS) || { echo "the client needs pkg-config and the headers" \
-		"of $(CLIENT_NEEDS): run tests/setup, or install pkg-config libpq-dev libcjson-dev" \
-		"libhiredis-dev" >&2; exit 1; }
+		"of $(CLIENT_NEEDS): run tests/setup, or install pkgconf libpq-dev libcjson-dev" \
+		>&2; exit 1; }
 	$(MAKE) -C client all
 
 install: install-client
@@ -63,7 +63,7 @@ install-client uninstall-client clean-client:
 test:
 	tests/run
 demo:
-	tests/demo start $(DATA)
+	tests/demo start $(if $(DATA),'$(DATA)')
 demo-stop:
 	tests/demo stop
 bench: all

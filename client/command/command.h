@@ -1,0 +1,56 @@
+/*
+ * command.h
+ *		What the subcommands of `tradekeep` share.
+ */
+#ifndef TRADEKEEP_COMMAND_H
+#define TRADEKEEP_COMMAND_H
+
+#include <libpq-fe.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "tradekeep.h"
+
+/* Exit codes, part of the interface. */
+enum
+{
+	EXIT_DONE = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,
+	EXIT_UNREACHABLE = 3,
+	EXIT_INTERRUPTED = 130
+};
+
+/* main.c */
+extern int	wrong_usage(const char *subcommand, const char *format, ...)
+			__attribute__((format(printf, 2, 3)));
+extern tk_client *open_client(const char *url, const char *application_name);
+extern int	report_failure(tk_client *client);
+extern int	report_result(PGconn *connection, const PGresult *result);
+extern double seconds_since(const struct timespec *start);
+
+/* The subcommands: each takes its own arguments, its name first. */
+extern int	health_main(int argc, char **argv);
+extern int	import_main(int argc, char **argv);
+extern int	demo_main(int argc, char **argv);
+extern int	bot_main(int argc, char **argv);
+
+extern const char *const health_help;
+extern const char *const import_help;
+extern const char *const demo_help;
+
+/* terminal.c */
+typedef enum colour
+{
+	PLAIN, BOLD, DIM, GREEN, YELLOW, RED
+} colour;
+
+extern const char *paint(FILE *stream, colour colour);
+extern const char *with_commas(int64_t number, char buffer[32]);
+extern void show_progress(const char *what, double done, int64_t count, double seconds);
+extern void hide_progress(void);
+
+#endif							/* TRADEKEEP_COMMAND_H */

@@ -1,0 +1,193 @@
+/*
+ * internal.h
+ *		What the files of libtradekeep share.  Nothing here is exported.
+ *
+ * A call goes down through three floors: a room (claim.c, candle.c, health.c)
+ * checks the arguments and names a statement, statement.c runs it against a
+ * deadline and decides what its failure means, connection.c keeps a connection
+ * to run it on.
+ */
+#ifndef TRADEKEEP_INTERNAL_H
+#define TRADEKEEP_INTERNAL_H
+
+#pragma GCC visibility push(default)
+#include "tradekeep.h"
+#pragma GCC visibility pop
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+
+/* The server's limits; it would refuse more with the same SQLSTATE. */
+#define MAX_SCOPE_BYTES 63
+#define MAX_KEY_BYTES	512
+#define MAX_BATCH		1000000
+
+#define SQLSTATE_SCOPE	"TK001"
+#define SQLSTATE_KEY	"TK002"
+#define SQLSTATE_TTL	"TK003"
+#define SQLSTATE_TIME	"TK004"
+#define SQLSTATE_BATCH	"TK006"
+
+/* What the client itself has to say about connections and transactions. */
+#define SQLSTATE_CANNOT_CONNECT		"08001"
+#define SQLSTATE_CONNECTION_LOST	"08006"
+#define SQLSTATE_OUTCOME_UNKNOWN	"08007"
+#define SQLSTATE_OPEN_TRANSACTION	"25001"
+#define SQLSTATE_NO_TRANSACTION		"25P01"
+#define SQLSTATE_FAILED_TRANSACTION "25P02"
+#define SQLSTATE_BAD_ENCODING		"22021"
+#define SQLSTATE_BAD_NAME			"22P02"
+
+/* Types of the server, by their fixed Oids; 0 lets the server infer the type. */
+#define OID_INFERRED	0
+#define OID_BOOL		16
+#define OID_INT4		23
+#define OID_TEXT		25
+#define OID_FLOAT8		701
+#define OID_BOOL_ARRAY	1000
+#define OID_TEXT_ARRAY	1009
+#define OID_FLOAT8_ARRAY 1022
+#define OID_TIMESTAMPTZ 1184
+#define OID_TIMESTAMPTZ_ARRAY 1185
+#define OID_INTERVAL	1186
+
+#define MAX_PARAMETERS	10
+
+/* One bit each in tk_client.prepared. */
+typedef enum tki_statement_id
+{
+	TKI_CLAIM,
+	TKI_CLAIM_MANY,
+	TKI_CLAIMED,
+	TKI_RELEASE,
+	TKI_SHOULD_PROCESS_CANDLE,
+	TKI_CLAIM_PUBLISH,
+	TKI_UPSERT_CANDLES,
+	TKI_UPSERT_SYMBOLS,
+	TKI_HEALTH,
+	TKI_EXTENSION_HEALTH,
+	TKI_SIMPLE					/* a command without parameters, never prepared */
+} tki_statement_id;
+
+/* What it takes to run a statement twice, when the first answer got lost. */
+typedef enum tki_access
+{
+	TKI_READ,					/* nothing: it changes nothing */
+	TKI_WRITE,					/* certainty that the first had no effect */
+	TKI_COMMIT					/* as a write; and a fatal error may come after its effect */
+} tki_access;
+
+typedef struct tki_statement
+{
+	tki_statement_id id;
+	tki_access	access;
+	const char *name;
+	const char *sql;
+	int			count;			/* of parameters */
+	Oid			types[MAX_PARAMETERS];
+} tki_statement;
+
+typedef struct tki_parameters
+{
+	int			count;
+	const char *values[MAX_PARAMETERS];
+	int			lengths[MAX_PARAMETERS];
+	int			formats[MAX_PARAMETERS];
+	char		scratch[MAX_PARAMETERS][16];
+} tki_parameters;
+
+/* A one-dimensional array in the server's binary format, under construction. */
+typedef struct tki_array
+{
+	char	   *data;
+	size_t		size;
+} tki_array;
+
+struct tk_client
+{
+	PGconn	   *connection;		/* null while there is none */
+	unsigned	generation;		/* tki_generation when the handle was opened */
+	uint64_t	prepared;		/* statements that the connection knows, by id */
+	bool		unnamed;		/* prepared statements do not survive: a pooler is between */
+	bool		condemned;		/* the server announced that it ends the connection */
+	bool		transaction_lost;	/* the connection broke inside a transaction */
+	int64_t		last_use;		/* when a statement was last sent, on the monotonic clock, in ms */
+
+	char	   *conninfo;		/* for libpq, or null */
+	char	   *application_name;
+	tk_options	options;		/* without the strings */
+
+	int			failures;		/* attempts to connect that failed in a row */
+	int64_t		next_attempt;	/* on the monotonic clock, in ms */
+	int64_t		connections;	/* made since the handle was opened */
+
+	tk_error_code error;
+	char		sqlstate[6];
+	char		message[1024];
+	char		hint[512];
+
+	/* Why the last attempt to connect failed: the answer of calls during a backoff. */
+	tk_error_code connect_error;
+	char		connect_sqlstate[6];
+	char		connect_message[1024];
+	char		connect_hint[512];
+};
+
+/* client.c */
+extern int64_t tki_now_ms(void);
+extern int64_t tki_now_us(void);
+extern void tki_log(tk_client *client, tk_log_level level, const char *format, ...)
+			__attribute__((format(printf, 3, 4)));
+extern void tki_clear_error(tk_client *client);
+extern void tki_fail(tk_client *client, tk_error_code code, const char *sqlstate,
+					 const char *format, ...) __attribute__((format(printf, 4, 5)));
+extern void tki_hint(tk_client *client, const char *format, ...)
+			__attribute__((format(printf, 2, 3)));
+extern void tki_copy_text(char *target, size_t size, const char *source);
+extern tk_verdict tki_verdict_of_failure(const tk_client *client);
+
+/* url.c */
+extern char *tki_conninfo(const char *url, char *reason, size_t size);
+
+/* connection.c */
+extern unsigned tki_generation; /* how many forks lie between this process and the first */
+extern void tki_count_forks(void);
+extern bool tki_enter(tk_client *client);
+extern bool tki_connect(tk_client *client, bool despite_backoff);
+extern bool tki_connection_is_dead(tk_client *client);
+extern void tki_drop_connection(tk_client *client);
+extern void tki_cancel(tk_client *client);
+extern int	tki_poll(int fd, short events, int64_t deadline);
+
+/* statement.c */
+extern PGresult *tki_execute(tk_client *client, const tki_statement *statement,
+							 const tki_parameters *parameters);
+extern int	tki_command(tk_client *client, const tki_statement *statement);
+extern bool tki_in_transaction(const tk_client *client);
+extern bool tki_answer_bool(tk_client *client, PGresult *result, bool *answer);
+extern bool tki_answer_int64(const PGresult *result, int column, int64_t *answer);
+extern bool tki_unexpected(tk_client *client, PGresult *result);
+
+/* wire.c */
+extern void tki_put_null(tki_parameters *parameters);
+extern void tki_put_text(tki_parameters *parameters, const char *value);
+extern void tki_put_int4(tki_parameters *parameters, int32_t value);
+extern void tki_put_timestamp(tki_parameters *parameters, int64_t ms);
+extern void tki_put_interval(tki_parameters *parameters, int64_t ms);
+extern void tki_put_array(tki_parameters *parameters, const tki_array *array);
+extern bool tki_array_start(tki_array *array, Oid type, size_t count, size_t payload);
+extern void tki_array_add(tki_array *array, const void *value, size_t length);
+extern void tki_array_add_timestamp(tki_array *array, int64_t ms);
+extern void tki_array_add_float8(tki_array *array, double value);
+extern uint32_t tki_read_uint32(const char *data);
+extern uint64_t tki_read_uint64(const char *data);
+
+/* check.c */
+extern bool tki_check_scope(tk_client *client, const char *scope);
+extern bool tki_check_key(tk_client *client, const char *key, const char *what);
+extern bool tki_check_name(tk_client *client, const char *name, const char *what);
+extern bool tki_check_ttl(tk_client *client, int64_t ttl, const char *what);
+extern bool tki_check_time(tk_client *client, int64_t ms, const char *what);
+extern bool tki_check_count(tk_client *client, size_t count, const char *what);
+
+#endif							/* TRADEKEEP_INTERNAL_H */

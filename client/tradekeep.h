@@ -1,0 +1,231 @@
+/*
+ * tradekeep.h
+ *		libtradekeep: what a trading bot must not forget or do twice, kept in
+ *		PostgreSQL by the extension tradekeep.
+ *
+ * One handle per thread.  A handle is opened once and lives as long as the
+ * bot: it connects when it is first needed, notices that the server went away,
+ * and reconnects with exponential backoff and jitter.  No call retries a write
+ * whose outcome is unknown.
+ *
+ * Ownership: tk_open() makes the only object a caller must free, with
+ * tk_close().  Strings returned by a function of the handle belong to the
+ * handle and stay valid until its next call.  Arguments are only read, and
+ * never kept.
+ *
+ * Time: moments are milliseconds since 1970-01-01 UTC, as exchanges send them.
+ * Durations are milliseconds too.  Zero stands for "the default", or "now".
+ *
+ * Errors: functions that return int give 0 on success and -1 on failure;
+ * verdicts name their failures.  tk_error(), tk_sqlstate(), tk_message() and
+ * tk_hint() then say what happened to the handle's last call.
+ */
+#ifndef TRADEKEEP_H
+#define TRADEKEEP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C"
+{
+#endif
+
+#define TRADEKEEP_VERSION_MAJOR 0
+#define TRADEKEEP_VERSION_MINOR 1
+#define TRADEKEEP_VERSION_PATCH 0
+#define TRADEKEEP_VERSION "0.1.0"
+
+typedef struct tk_client tk_client;
+
+/* The answer to a claim.  Never a guess. */
+typedef enum tk_verdict
+{
+	TK_CLAIMED,					/* it is yours, now: do the work */
+	TK_DUPLICATE,				/* somebody has it: leave it alone */
+	TK_UNAVAILABLE,				/* nobody could decide: ask again later */
+	TK_REFUSED					/* the call is wrong and will stay wrong: see tk_message() */
+} tk_verdict;
+
+/* Who gave the answer. */
+typedef enum tk_tier
+{
+	TK_TIER_NONE,				/* there was no answer */
+	TK_TIER_POSTGRES
+} tk_tier;
+
+typedef enum tk_error_code
+{
+	TK_OK,
+	TK_ERROR_ARGUMENT,			/* refused before anything was sent */
+	TK_ERROR_CONNECTION,		/* the server cannot be reached; nothing was written */
+	TK_ERROR_UNKNOWN_OUTCOME,	/* the connection broke while a write was under way */
+	TK_ERROR_AUTHENTICATION,	/* the server rejects this user, password or database */
+	TK_ERROR_SERVER,			/* the server raised an error: see tk_sqlstate() */
+	TK_ERROR_MEMORY
+} tk_error_code;
+
+typedef enum tk_log_level
+{
+	TK_LOG_DEBUG,
+	TK_LOG_INFO,
+	TK_LOG_WARNING,
+	TK_LOG_ERROR
+} tk_log_level;
+
+typedef void (*tk_log_function) (void *context, tk_log_level level, const char *message);
+
+typedef struct tk_options
+{
+	const char *database_url;	/* libpq URI or keywords; also postgresql+asyncpg://. Null: libpq's
+								 * own environment (PGHOST, PGDATABASE, …) */
+	const char *application_name;	/* as pg_stat_activity shows it; "tradekeep" */
+	int			connect_timeout;	/* ms for one attempt; 5000 */
+	int			call_timeout;	/* ms until a call gives up waiting for the server; 30000 */
+	int			backoff_min;	/* ms before the second attempt to connect; 100 */
+	int			backoff_max;	/* ms, the most that is waited between two attempts; 30000 */
+	tk_log_function log;		/* null: silence */
+	void	   *log_context;
+} tk_options;
+
+/*
+ * Fills in the defaults, then what the environment says: DATABASE_URL.
+ */
+extern void tk_options_init(tk_options *options);
+
+/*
+ * Makes a handle; options may be null for the defaults.  Returns null only when
+ * out of memory.  It does not connect: the first call does, or tk_connect().
+ */
+extern tk_client *tk_open(const tk_options *options);
+extern void tk_close(tk_client *client);
+
+/*
+ * Connects now, waiting as long as one attempt may take.  While a backoff runs,
+ * calls fail at once with TK_ERROR_CONNECTION instead of waiting; this one tries
+ * all the same.
+ */
+extern int	tk_connect(tk_client *client);
+
+extern tk_error_code tk_error(const tk_client *client);
+extern const char *tk_sqlstate(const tk_client *client);	/* five characters, or "" */
+extern const char *tk_message(const tk_client *client);	/* "" after success */
+extern const char *tk_hint(const tk_client *client);	/* "" when there is none */
+
+extern const char *tk_verdict_name(tk_verdict verdict);
+extern const char *tk_tier_name(tk_tier tier);
+
+/*
+ * A transaction joins claims with whatever else must happen with them: what is
+ * rolled back was never claimed.  A claim inside it is yours only when
+ * tk_commit() returned 0.  When the connection breaks, the transaction is gone,
+ * and every call fails until tk_rollback().  tk_commit() that fails with
+ * TK_ERROR_UNKNOWN_OUTCOME may or may not have committed.
+ */
+extern int	tk_begin(tk_client *client);
+extern int	tk_commit(tk_client *client);
+extern int	tk_rollback(tk_client *client);
+
+/* What is known of a verdict. */
+typedef struct tk_answer
+{
+	tk_tier		tier;
+	int64_t		latency;		/* microseconds the caller waited */
+} tk_answer;
+
+/*
+ * Claims (scope, key) for ttl milliseconds; 0 is the scope's own ttl.  `answer`
+ * may be null.  Scopes have 1 to 63 bytes, keys 1 to 512, both in UTF-8.
+ */
+extern tk_verdict tk_claim(tk_client *client, const char *scope, const char *key,
+						   int64_t ttl, tk_answer *answer);
+
+/*
+ * Claims many keys of one scope in one round trip.  verdicts[i] answers keys[i];
+ * of a key that comes twice, the first may be claimed.  Returns -1, and fills
+ * verdicts with TK_UNAVAILABLE or TK_REFUSED, when there is no answer.
+ */
+extern int	tk_claim_many(tk_client *client, const char *scope, const char *const *keys,
+						  size_t count, int64_t ttl, tk_verdict *verdicts);
+
+/* Sets *claimed to 1 when (scope, key) is claimed by anybody, else to 0. */
+extern int	tk_claimed(tk_client *client, const char *scope, const char *key, int *claimed);
+
+/* Gives (scope, key) free.  *released (may be null) tells whether it was claimed. */
+extern int	tk_release(tk_client *client, const char *scope, const char *key, int *released);
+
+/*
+ * TK_CLAIMED once per candle, and only within `drift` ms after the candle's start
+ * (negative: 60,000).  `at` is the bot's clock, 0 for the server's.  Outside the
+ * drift the answer is TK_DUPLICATE: there is nothing to do.
+ */
+extern tk_verdict tk_should_process_candle(tk_client *client, const char *instrument,
+										   const char *timeframe, int64_t at, int64_t drift,
+										   int64_t ttl, tk_answer *answer);
+
+/* Claims the publication of the signal of the candle that began at candle_start. */
+extern tk_verdict tk_claim_publish(tk_client *client, const char *instrument,
+								   int64_t candle_start, int64_t ttl, tk_answer *answer);
+
+typedef struct tk_candle
+{
+	int64_t		ts;				/* start of the candle */
+	double		open;
+	double		high;
+	double		low;
+	double		close;
+	double		volume;
+	int			closed;			/* 0 while the candle may still change */
+} tk_candle;
+
+typedef struct tk_upsert_counts
+{
+	int64_t		inserted;
+	int64_t		updated;
+	int64_t		unchanged;
+	int64_t		ignored;		/* partial bars that came after a newer or a final one */
+} tk_upsert_counts;
+
+/*
+ * Stores candles of one symbol and timeframe in one round trip: all of them or,
+ * when one is refused, none.  `counts` may be null.
+ */
+extern int	tk_upsert_candles(tk_client *client, const char *symbol, const char *timeframe,
+							  const tk_candle *candles, size_t count, tk_upsert_counts *counts);
+
+/*
+ * Stores one candle each of many symbols in one round trip: symbols[i] goes with
+ * candles[i].
+ */
+extern int	tk_upsert_symbols(tk_client *client, const char *const *symbols,
+							  const char *timeframe, const tk_candle *candles, size_t count,
+							  tk_upsert_counts *counts);
+
+typedef struct tk_health
+{
+	int			connected;
+	int64_t		latency;		/* microseconds of one round trip */
+	int			server_version; /* 150020 is 15.20 */
+	int			standby;		/* the server is a hot standby: it answers reads only */
+	int			preloaded;		/* tradekeep is in shared_preload_libraries */
+	char		extension_version[32];	/* of the SQL objects; "" when the extension is missing */
+	char		library_version[32];	/* of the server's tradekeep.so */
+	int64_t		reconnects;		/* connections made by this handle after its first */
+} tk_health;
+
+/* Asks the server how it is.  Also 0 when it cannot be reached: see connected. */
+extern int	tk_health_check(tk_client *client, tk_health *health);
+
+/*
+ * The connection below, for SQL that has no call here, in the same transaction
+ * if one is open.  Null while there is none.  It stays the handle's: never
+ * finish it, and leave no result unread.
+ */
+struct pg_conn;
+extern struct pg_conn *tk_connection(tk_client *client);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif							/* TRADEKEEP_H */
