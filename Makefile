@@ -7,16 +7,16 @@ EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" extension/trad
 export PG_CONFIG
 
 MODULE_big = tradekeep
-OBJS = $(addprefix extension/, tradekeep.o input.o probe.o statement.o timeframe.o claim.o \
-	candle.o candle_input.o metrics.o)
+OBJS = $(addprefix extension/, tradekeep.o input.o probe.o statement.o timeframe.o scope.o claim.o \
+	candle_claim.o lease.o signal.o signal_claim.o candle.o candle_input.o metrics.o)
 
 # The install script is its rooms in the order in which they depend on each other.
-PARTS = tradekeep timeframe claim candle metrics access
+PARTS = tradekeep timeframe claim signal candle metrics access
 EXTENSION = extension/tradekeep
 DATA_built = extension/tradekeep--$(EXTVERSION).sql
 
 # Both runners create the extension themselves, so that any test can run alone.
-REGRESS = timeframe claim candle metrics access
+REGRESS = timeframe claim signal candle metrics access
 REGRESS_OPTS = --load-extension=tradekeep
 ISOLATION = $(sort $(basename $(notdir $(wildcard tests/isolation/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=tests/isolation --load-extension=tradekeep

@@ -14,7 +14,7 @@ CREATE VIEW tradekeep.function_access AS
 	SELECT p.oid::regprocedure AS function,
 		CASE
 			WHEN p.proname IN ('grant_access', 'revoke_access', 'apply_access') THEN 'owner'
-			WHEN p.proname IN ('set_scope') THEN 'admin'
+			WHEN p.proname IN ('set_scope', 'reset_stats') THEN 'admin'
 			WHEN p.provolatile = 'v' THEN 'writer'
 			ELSE 'reader'
 		END AS level
@@ -34,12 +34,12 @@ BEGIN
 	EXECUTE format('GRANT USAGE ON TYPE tradekeep.timeframe TO %I', role);
 	EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA tradekeep TO %I', role);
 	IF rank >= 2 THEN
-		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.claim, tradekeep.candle TO %I', role);
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.claim, tradekeep.signal, tradekeep.candle TO %I', role);
 		EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA tradekeep TO %I', role);
 	END IF;
 	IF rank >= 3 THEN
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.scope TO %I', role);
-		EXECUTE format('GRANT TRUNCATE ON tradekeep.claim, tradekeep.candle TO %I', role);
+		EXECUTE format('GRANT TRUNCATE ON tradekeep.claim, tradekeep.signal, tradekeep.candle TO %I', role);
 	END IF;
 	FOR callable IN
 		SELECT f.function FROM tradekeep.function_access AS f

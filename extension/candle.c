@@ -82,18 +82,10 @@ static Statement upsert_newer = {
 static int
 compare_keys(const Candle *a, const Candle *b)
 {
-	Size		a_length = VARSIZE_ANY_EXHDR(a->symbol);
-	Size		b_length = VARSIZE_ANY_EXHDR(b->symbol);
-	int			order;
+	int			order = a->symbol == b->symbol ? 0 : compare_text(a->symbol, b->symbol);
 
-	if (a->symbol != b->symbol)
-	{
-		order = memcmp(VARDATA_ANY(a->symbol), VARDATA_ANY(b->symbol), Min(a_length, b_length));
-		if (order == 0)
-			order = (a_length > b_length) - (a_length < b_length);
-		if (order != 0)
-			return order;
-	}
+	if (order != 0)
+		return order;
 	if (a->timeframe != b->timeframe)
 		return a->timeframe < b->timeframe ? -1 : 1;
 	return (a->ts > b->ts) - (a->ts < b->ts);

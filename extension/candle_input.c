@@ -96,33 +96,6 @@ store_batch(FunctionCallInfo fcinfo, const Candle *candles, int ncandles)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
-/* A JSON number, or a string that holds one, as exchanges send it. */
-static float8
-json_number(const JsonbValue *value, int row, const char *what)
-{
-	if (value->type == jbvNumeric)
-		return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
-												  NumericGetDatum(value->val.numeric)));
-	if (value->type == jbvString)
-	{
-		char	   *string = pnstrdup(value->val.string.val, value->val.string.len);
-		char	   *end;
-		float8		number = strtod(string, &end);
-
-		/* strtod() alone would also take hexadecimal, spaces and names. */
-		if (value->val.string.len > 0 && *end == '\0' &&
-			strspn(string, "0123456789+-.eE") == value->val.string.len)
-			return number;
-		ereport(ERROR,
-				(errcode(ERRCODE_TRADEKEEP_BATCH),
-				 errmsg("row %d: %s is not a number: \"%.64s\"", row, what, string)));
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_TRADEKEEP_BATCH),
-			 errmsg("row %d: %s is not a number", row, what),
-			 errhint("A row is [ms, open, high, low, close, volume].")));
-}
-
 /* Reads [ms, open, high, low, close, volume]. */
 static void
 json_candle(JsonbContainer *array, int row, Candle *candle)
@@ -136,7 +109,7 @@ json_candle(JsonbContainer *array, int row, Candle *candle)
 				 errmsg("row %d has %u elements", row, JsonContainerSize(array)),
 				 errhint("A row is [ms, open, high, low, close, volume].")));
 	for (int i = 0; i < lengthof(names); i++)
-		numbers[i] = json_number(getIthJsonbValueFromContainer(array, i), row, names[i]);
+		numbers[i] = json_number(getIthJsonbValueFromContainer(array, i), "row", row, names[i]);
 	if (!(fabs(numbers[0]) < MAX_MS) || numbers[0] != floor(numbers[0]))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_TIME),

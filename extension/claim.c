@@ -26,12 +26,17 @@
  * A round fails only when somebody else came and went in between, so a few suffice.
  * One that never ends has another cause, such as a trigger that drops our rows.
  *
+ * A duplicate of a sliding claim is the one that writes: it extends the row, which
+ * says by how much in its column ttl.  Whether a claim slides is settled when it is
+ * made, so that a duplicate never asks for the settings of its scope.
+ *
  * The clock is read again on every round, since waiting takes time, and what would
  * be expired by the time it is granted is renewed before it is returned.
  */
-#include "tradekeep.h"
+#include "claim.h"
 
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -43,57 +48,74 @@
 #include "utils/timestamp.h"
 
 #include "input.h"
+#include "metrics.h"
 #include "probe.h"
 #include "statement.h"
-#include "timeframe.h"
 
-PG_FUNCTION_INFO_V1(tradekeep_claim);
-PG_FUNCTION_INFO_V1(tradekeep_claim_or_get);
-PG_FUNCTION_INFO_V1(tradekeep_claim_many);
-PG_FUNCTION_INFO_V1(tradekeep_claimed);
-PG_FUNCTION_INFO_V1(tradekeep_release);
-PG_FUNCTION_INFO_V1(tradekeep_clear_claims);
-PG_FUNCTION_INFO_V1(tradekeep_set_scope);
-PG_FUNCTION_INFO_V1(tradekeep_should_process_candle);
-PG_FUNCTION_INFO_V1(tradekeep_claim_publish);
-
-/* Columns of tradekeep.claim and tradekeep.scope. */
+/* Columns of tradekeep.claim. */
 #define CLAIM_CLAIMED_AT	3
 #define CLAIM_EXPIRES_AT	4
-#define CLAIM_DATA			6
-#define SCOPE_TTL			2
+#define CLAIM_TOKEN			6
+#define CLAIM_TTL			8
+#define CLAIM_DATA			9
 
 static ProbeTable claim_table = {.name = "claim",.nkeys = 2};
-static ProbeTable scope_table = {.name = "scope",.nkeys = 1};
 
 #define INSERT_CLAIM \
-	"INSERT INTO tradekeep.claim AS held (scope, key, claimed_at, expires_at, sweep_after, data)"
+	"INSERT INTO tradekeep.claim AS held" \
+	" (scope, key, claimed_at, expires_at, sweep_after, token, completed_at, ttl, data)"
+#define DO_NOTHING	" ON CONFLICT (scope, key) DO NOTHING"
 #define TAKE_OVER \
 	" ON CONFLICT (scope, key) DO UPDATE SET claimed_at = excluded.claimed_at," \
-	" expires_at = excluded.expires_at, sweep_after = excluded.sweep_after, data = excluded.data" \
+	" expires_at = excluded.expires_at, sweep_after = excluded.sweep_after," \
+	" token = excluded.token, completed_at = NULL, ttl = excluded.ttl, data = excluded.data" \
 	" WHERE held.expires_at OPERATOR(pg_catalog.<=) excluded.claimed_at"
+#define ONE_ROW		" VALUES ($1, $2, $3, $4, $5, $6, NULL, $7, $8)"
+#define MANY_ROWS \
+	" SELECT $1, key, $3, $4, $5, $6, NULL, $7, $8 FROM pg_catalog.unnest($2) AS key"
 
 static Statement insert_one = {
-	.sql = INSERT_CLAIM " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (scope, key) DO NOTHING",
-	.nargs = 6,
-	.argtypes = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID}
+	.sql = INSERT_CLAIM ONE_ROW DO_NOTHING,
+	.nargs = 8,
+	.argtypes = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID,
+	INTERVALOID, JSONBOID}
 };
 static Statement take_over_one = {
-	.sql = INSERT_CLAIM " VALUES ($1, $2, $3, $4, $5, $6)" TAKE_OVER,
-	.nargs = 6,
-	.argtypes = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID}
+	.sql = INSERT_CLAIM ONE_ROW TAKE_OVER,
+	.nargs = 8,
+	.argtypes = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID,
+	INTERVALOID, JSONBOID}
 };
 static Statement insert_many = {
-	.sql = INSERT_CLAIM " SELECT $1, key, $3, $4, $5, NULL FROM pg_catalog.unnest($2) AS key"
-	" ON CONFLICT (scope, key) DO NOTHING RETURNING key",
-	.nargs = 5,
-	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	.sql = INSERT_CLAIM MANY_ROWS DO_NOTHING " RETURNING key",
+	.nargs = 8,
+	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID,
+	INTERVALOID, JSONBOID}
 };
 static Statement take_over_many = {
-	.sql = INSERT_CLAIM " SELECT $1, key, $3, $4, $5, NULL FROM pg_catalog.unnest($2) AS key"
-	TAKE_OVER " RETURNING key",
-	.nargs = 5,
-	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	.sql = INSERT_CLAIM MANY_ROWS TAKE_OVER " RETURNING key",
+	.nargs = 8,
+	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID,
+	INTERVALOID, JSONBOID}
+};
+
+/*
+ * The rows are locked in the order of the index.  Adding ttl is adding microseconds:
+ * it has no days or months, whose length the session's time zone could change.
+ */
+static Statement slide = {
+	.sql = "WITH held AS MATERIALIZED (SELECT scope, key FROM tradekeep.claim"
+	" WHERE scope OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) ANY ($2)"
+	" AND expires_at OPERATOR(pg_catalog.>) $3 ORDER BY key FOR UPDATE)"
+	", slid AS (UPDATE tradekeep.claim AS c"
+	" SET expires_at = GREATEST(c.expires_at, $3 OPERATOR(pg_catalog.+) c.ttl),"
+	" sweep_after = GREATEST(c.sweep_after, $3 OPERATOR(pg_catalog.+) c.ttl,"
+	" pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) c.ttl)"
+	" FROM held WHERE c.scope OPERATOR(pg_catalog.=) held.scope"
+	" AND c.key OPERATOR(pg_catalog.=) held.key RETURNING c.key)"
+	" SELECT key FROM slid ORDER BY key",
+	.nargs = 3,
+	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID}
 };
 static Statement delete_one = {
 	.sql = "DELETE FROM tradekeep.claim WHERE scope OPERATOR(pg_catalog.=) $1"
@@ -110,93 +132,20 @@ static Statement delete_matching = {
 	" DELETE FROM tradekeep.claim AS held USING doomed"
 	" WHERE held.scope OPERATOR(pg_catalog.=) doomed.scope"
 	" AND held.key OPERATOR(pg_catalog.=) doomed.key"
-	" RETURNING held.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()",
+	" RETURNING held.scope, held.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()",
 	.nargs = 2,
 	.argtypes = {TEXTOID, TEXTOID}
 };
-static Statement store_scope = {
-	.sql = "INSERT INTO tradekeep.scope (scope, ttl) VALUES ($1, $2)"
-	" ON CONFLICT (scope) DO UPDATE SET ttl = excluded.ttl",
-	.nargs = 2,
-	.argtypes = {TEXTOID, INTERVALOID}
-};
-static Statement delete_scope = {
-	.sql = "DELETE FROM tradekeep.scope WHERE scope OPERATOR(pg_catalog.=) $1",
-	.nargs = 1,
-	.argtypes = {TEXTOID}
-};
-
 #define MAX_ROUNDS 100
-
-/* When a claim begins and ends. */
-typedef struct Term
-{
-	bool		replayed;		/* `at` was given: the clock plays no part */
-	TimestampTz at;
-	int64		ttl;			/* microseconds; 0 until it is known */
-	TimestampTz expires_at;
-	TimestampTz sweep_after;
-} Term;
 
 /* What a probe found. */
 typedef enum Finding
 {
 	ABSENT,
 	EXPIRED,
-	LIVE
+	LIVE,
+	SLIDING						/* live, and a duplicate extends it */
 } Finding;
-
-/* The claim that a duplicate ran into. */
-typedef struct Original
-{
-	TimestampTz claimed_at;
-	TimestampTz expires_at;
-	Jsonb	   *data;			/* null when it has none */
-} Original;
-
-/*
- * The ttl of a scope: a row of tradekeep.scope, or else what is built in.
- */
-static int64
-scope_ttl(text *scope)
-{
-	static const struct
-	{
-		const char *scope;
-		int64		ttl;
-	}			built_in[] =
-	{
-		{"candle", USECS_PER_HOUR},
-		{"publish", USECS_PER_DAY},
-		{"signal", USECS_PER_DAY},
-	};
-	Probe		probe;
-	Datum		keys[1] = {PointerGetDatum(scope)};
-	TupleTableSlot *slot;
-	int64		ttl = 0;
-
-	probe_begin(&probe, &scope_table, PROBE_LATEST);
-	slot = probe_find(&probe, keys);
-	if (slot != NULL)
-	{
-		bool		isnull;
-		Datum		value = slot_getattr(slot, SCOPE_TTL, &isnull);
-
-		ttl = ttl_to_usecs(DatumGetIntervalP(value));
-	}
-	probe_end(&probe);
-
-	for (int i = 0; ttl == 0 && i < lengthof(built_in); i++)
-		if (VARSIZE_ANY_EXHDR(scope) == strlen(built_in[i].scope) &&
-			memcmp(VARDATA_ANY(scope), built_in[i].scope, strlen(built_in[i].scope)) == 0)
-			ttl = built_in[i].ttl;
-	if (ttl == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRADEKEEP_TTL),
-				 errmsg("scope \"%s\" has no ttl", text_to_cstring(scope)),
-				 errhint("Pass a ttl, or give the scope one with tradekeep.set_scope().")));
-	return ttl;
-}
 
 /* Reads the arguments `ttl` and `at`.  An omitted ttl is looked up when needed. */
 static Term
@@ -212,16 +161,32 @@ term_arguments(FunctionCallInfo fcinfo, int ttl_argno, int at_argno)
 }
 
 /*
- * Settles when a claim made now would end.  A replay in the past is kept from the
- * sweeper for a whole ttl from now on.
+ * Settles when a claim made now would end.  A ttl given with the claim wins over a
+ * scope that ends with the candle.  A replay in the past is kept from the sweeper for
+ * a whole ttl from now on.
  */
 static void
 settle_term(Term *term, text *scope)
 {
-	if (term->ttl == 0)
-		term->ttl = scope_ttl(scope);
-	term->expires_at = term->at + term->ttl;
-	term->sweep_after = Max(term->expires_at, GetCurrentTimestamp() + term->ttl);
+	if (!term->pinned)
+	{
+		ScopeSettings settings = scope_settings(scope);
+
+		if (term->ttl == 0 && settings.expiry != EXPIRY_CANDLE)
+			term->ttl = require_ttl(scope, &settings);
+		if (settings.expiry == EXPIRY_SLIDING)
+			term->kept_ttl = term->ttl;
+		if (term->ttl != 0)
+			term->pinned = true;
+		else
+			term->expires_at = candle_end(settings.timeframe, term->at);
+	}
+	if (term->ttl != 0)
+		term->expires_at = term->at + term->ttl;
+	if (OidIsValid(term->token_sequence) && term->token == 0)
+		term->token = nextval_internal(term->token_sequence, true);
+	term->sweep_after = Max(term->expires_at,
+							GetCurrentTimestamp() + (term->expires_at - term->at));
 }
 
 /* Prepares for another round, or gives up. */
@@ -267,46 +232,79 @@ find_claim(Probe *probe, text *scope, text *key, TimestampTz at, Original *origi
 		data = slot_getattr(slot, CLAIM_DATA, &isnull);
 		original->data = isnull ? NULL : DatumGetJsonbPCopy(data);
 	}
-	return LIVE;
+	return slot_attisnull(slot, CLAIM_TTL) || !slot_attisnull(slot, CLAIM_TOKEN) ? LIVE : SLIDING;
 }
 
-/*
- * Claims one key.  False: somebody has it, and *original (unless null) tells of it.
- */
+/* The arguments of an insert, but for $2, which is one key or many. */
+static void
+fill_values(text *scope, Datum keys, const Term *term, Jsonb *data, Datum *values, char *nulls)
+{
+	values[0] = PointerGetDatum(scope);
+	values[1] = keys;
+	values[2] = TimestampTzGetDatum(term->at);
+	values[3] = TimestampTzGetDatum(term->expires_at);
+	values[4] = TimestampTzGetDatum(term->sweep_after);
+	values[5] = Int64GetDatum(term->token);
+	values[6] = PointerGetDatum(usecs_to_interval(term->kept_ttl));
+	values[7] = PointerGetDatum(data);
+	strcpy(nulls, "        ");
+	if (term->token == 0)
+		nulls[5] = 'n';
+	if (term->kept_ttl == 0)
+		nulls[6] = 'n';
+	if (data == NULL)
+		nulls[7] = 'n';
+}
+
+/* Extends a sliding claim.  False: it is gone. */
 static bool
+slide_one(text *scope, text *key, TimestampTz at)
+{
+	Datum		keys[1] = {PointerGetDatum(key)};
+	Datum		values[3] = {
+		PointerGetDatum(scope),
+		PointerGetDatum(construct_array(keys, 1, TEXTOID, -1, false, TYPALIGN_INT)),
+		TimestampTzGetDatum(at)
+	};
+
+	return run_statement(&slide, values, NULL) == 1;
+}
+
+bool
 claim_one(text *scope, text *key, Term *term, Jsonb *data, Original *original)
 {
 	for (int round = 1;; round++)
 	{
 		Probe		probe;
 		Finding		finding;
-		Datum		values[6];
-		char		nulls[7] = "      ";
+		Datum		values[8];
+		char		nulls[9];
 
 		probe_begin(&probe, &claim_table, PROBE_LATEST);
 		finding = find_claim(&probe, scope, key, term->at, original);
 		probe_end(&probe);
-		if (finding == LIVE)
+		if (finding == LIVE || (finding == SLIDING && slide_one(scope, key, term->at)))
+		{
+			count_claims(scope, COUNT_DUPLICATE, 1);
 			return false;
-
-		settle_term(term, scope);
-		values[0] = PointerGetDatum(scope);
-		values[1] = PointerGetDatum(key);
-		values[2] = TimestampTzGetDatum(term->at);
-		values[3] = TimestampTzGetDatum(term->expires_at);
-		values[4] = TimestampTzGetDatum(term->sweep_after);
-		values[5] = PointerGetDatum(data);
-		if (data == NULL)
-			nulls[5] = 'n';
-		if (run_statement(finding == ABSENT ? &insert_one : &take_over_one, values, nulls) == 1 &&
-			!term_is_over(term))
-			return true;
+		}
+		if (finding != SLIDING)
+		{
+			settle_term(term, scope);
+			fill_values(scope, PointerGetDatum(key), term, data, values, nulls);
+			if (run_statement(finding == ABSENT ? &insert_one : &take_over_one, values,
+							  nulls) == 1 && !term_is_over(term))
+			{
+				count_claims(scope, COUNT_CLAIMED, 1);
+				return true;
+			}
+		}
 		next_round(term, round);
 	}
 }
 
-Datum
-tradekeep_claim(PG_FUNCTION_ARGS)
+static Datum
+claim(PG_FUNCTION_ARGS)
 {
 	text	   *scope = scope_argument(fcinfo, 0);
 	text	   *key = key_argument(fcinfo, 1, "key");
@@ -316,8 +314,10 @@ tradekeep_claim(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(claim_one(scope, key, &term, PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3), NULL));
 }
 
-Datum
-tradekeep_claim_or_get(PG_FUNCTION_ARGS)
+COUNTED_FUNCTION(tradekeep_claim, claim, ARGUMENT_SCOPE)
+
+static Datum
+claim_or_get(PG_FUNCTION_ARGS)
 {
 	text	   *scope = scope_argument(fcinfo, 0);
 	text	   *key = key_argument(fcinfo, 1, "key");
@@ -341,12 +341,15 @@ tradekeep_claim_or_get(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
+COUNTED_FUNCTION(tradekeep_claim_or_get, claim_or_get, ARGUMENT_SCOPE)
+
 /* One key of a batch, and where its answer goes. */
 typedef struct BatchKey
 {
 	text	   *key;
 	int			position;
 	Finding		finding;
+	bool		written;		/* by the statement that fits the finding */
 } BatchKey;
 
 /* The order of the index, and in it the order of the arguments. */
@@ -355,32 +358,25 @@ compare_batch_keys(const void *left, const void *right)
 {
 	const BatchKey *a = left;
 	const BatchKey *b = right;
-	Size		a_length = VARSIZE_ANY_EXHDR(a->key);
-	Size		b_length = VARSIZE_ANY_EXHDR(b->key);
-	int			order = memcmp(VARDATA_ANY(a->key), VARDATA_ANY(b->key), Min(a_length, b_length));
+	int			order = compare_text(a->key, b->key);
 
-	if (order == 0)
-		order = a_length < b_length ? -1 : a_length > b_length;
 	return order != 0 ? order : a->position - b->position;
 }
 
-static bool
-same_key(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 /*
- * Tries to obtain those of the pending keys that were found to be `finding`, and
- * notes which were.  Both the keys and the answer come in the order of the index.
+ * Runs the statement that fits the finding for those of the pending keys that it was
+ * made of, and notes which it wrote.  Both the keys and the answer come in the order
+ * of the index.
  */
 static void
-obtain_keys(text *scope, BatchKey *pending, int npending, Finding finding,
-			const Term *term, bool *granted)
+write_keys(text *scope, BatchKey *pending, int npending, Finding finding, const Term *term)
 {
+	static Statement *const statements[] = {
+		[ABSENT] = &insert_many,[EXPIRED] = &take_over_many,[SLIDING] = &slide
+	};
 	Datum	   *keys = palloc(sizeof(Datum) * npending);
-	Datum		values[5];
+	Datum		values[8];
+	char		nulls[9];
 	int			nkeys = 0;
 	int			next = 0;
 
@@ -390,29 +386,29 @@ obtain_keys(text *scope, BatchKey *pending, int npending, Finding finding,
 	if (nkeys == 0)
 		return;
 
-	values[0] = PointerGetDatum(scope);
-	values[1] = PointerGetDatum(construct_array(keys, nkeys, TEXTOID, -1, false, TYPALIGN_INT));
-	values[2] = TimestampTzGetDatum(term->at);
-	values[3] = TimestampTzGetDatum(term->expires_at);
-	values[4] = TimestampTzGetDatum(term->sweep_after);
+	fill_values(scope, PointerGetDatum(construct_array(keys, nkeys, TEXTOID, -1, false,
+													   TYPALIGN_INT)), term, NULL, values, nulls);
 	SPI_connect();
-	execute_statement(finding == ABSENT ? &insert_many : &take_over_many, values, NULL);
+	execute_statement(statements[finding], values, nulls);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		bool		isnull;
 		text	   *key = DatumGetTextPP(SPI_getbinval(SPI_tuptable->vals[row],
 													   SPI_tuptable->tupdesc, 1, &isnull));
 
-		while (next < npending && !same_key(pending[next].key, key))
+		while (next < npending && compare_text(pending[next].key, key) != 0)
 			next++;
 		if (next == npending)
 			elog(ERROR, "claims were granted out of order");
-		granted[pending[next].position] = true;
+		pending[next].written = true;
 	}
 	SPI_finish();
 }
 
-/* Claims a batch of distinct keys in the order of the index. */
+/*
+ * Claims a batch of distinct keys in the order of the index, and notes in granted[]
+ * which it got.
+ */
 static void
 claim_batch(text *scope, BatchKey *pending, int npending, Term *term, bool *granted)
 {
@@ -420,6 +416,7 @@ claim_batch(text *scope, BatchKey *pending, int npending, Term *term, bool *gran
 	{
 		Probe		probe;
 		int			kept = 0;
+		bool		any_free = false;
 
 		probe_begin(&probe, &claim_table, PROBE_LATEST);
 		for (int i = 0; i < npending; i++)
@@ -429,78 +426,79 @@ claim_batch(text *scope, BatchKey *pending, int npending, Term *term, bool *gran
 			if (finding == LIVE)
 				continue;
 			pending[kept] = pending[i];
+			pending[kept].written = false;
 			pending[kept++].finding = finding;
+			any_free |= finding != SLIDING;
 		}
 		probe_end(&probe);
 		npending = kept;
 		if (npending == 0)
 			break;
 
-		settle_term(term, scope);
-		obtain_keys(scope, pending, npending, ABSENT, term, granted);
-		obtain_keys(scope, pending, npending, EXPIRED, term, granted);
-		if (!term_is_over(term))
+		if (any_free)
+			settle_term(term, scope);
+		write_keys(scope, pending, npending, ABSENT, term);
+		write_keys(scope, pending, npending, EXPIRED, term);
+		write_keys(scope, pending, npending, SLIDING, term);
+		kept = 0;
+		for (int i = 0; i < npending; i++)
 		{
-			kept = 0;
-			for (int i = 0; i < npending; i++)
-				if (!granted[pending[i].position])
-					pending[kept++] = pending[i];
-			npending = kept;
+			if (pending[i].written && pending[i].finding != SLIDING)
+				granted[pending[i].position] = true;
+			if (!pending[i].written ||
+				(pending[i].finding != SLIDING && term_is_over(term)))
+				pending[kept++] = pending[i];
 		}
+		npending = kept;
 		next_round(term, round);
 	}
 }
 
-Datum
-tradekeep_claim_many(PG_FUNCTION_ARGS)
+ArrayType *
+claim_keys(text *scope, text **keys, int nkeys, Term *term)
+{
+	BatchKey   *batch = palloc(sizeof(BatchKey) * nkeys);
+	bool	   *granted = palloc0(sizeof(bool) * nkeys);
+	Datum	   *answers = palloc(sizeof(Datum) * nkeys);
+	int			ndistinct = 0;
+	int			ngranted = 0;
+
+	for (int i = 0; i < nkeys; i++)
+		batch[i] = (BatchKey)
+	{
+		.key = keys[i],.position = i
+	};
+	qsort(batch, nkeys, sizeof(BatchKey), compare_batch_keys);
+	for (int i = 0; i < nkeys; i++)
+		if (ndistinct == 0 || compare_text(batch[i].key, batch[ndistinct - 1].key) != 0)
+			batch[ndistinct++] = batch[i];
+	claim_batch(scope, batch, ndistinct, term, granted);
+
+	for (int i = 0; i < nkeys; i++)
+	{
+		answers[i] = BoolGetDatum(granted[i]);
+		ngranted += granted[i];
+	}
+	count_claims(scope, COUNT_CLAIMED, ngranted);
+	count_claims(scope, COUNT_DUPLICATE, nkeys - ngranted);
+	return construct_array(answers, nkeys, BOOLOID, 1, true, TYPALIGN_CHAR);
+}
+
+static Datum
+claim_many(PG_FUNCTION_ARGS)
 {
 	text	   *scope = scope_argument(fcinfo, 0);
 	Term		term = term_arguments(fcinfo, 2, 3);
-	ArrayType  *array;
-	Datum	   *keys;
-	bool	   *nulls;
 	int			nkeys;
-	int			ndistinct = 0;
-	BatchKey   *batch;
-	bool	   *granted;
-	Datum	   *answers;
+	text	  **keys = keys_argument(fcinfo, 1, "key", &nkeys);
 
 	require_writable("tradekeep.claim_many");
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_TRADEKEEP_BATCH),
-				 errmsg("keys must not be null")));
-	array = PG_GETARG_ARRAYTYPE_P(1);
-	if (ARR_NDIM(array) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRADEKEEP_BATCH),
-				 errmsg("keys must be a one-dimensional array")));
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &keys, &nulls, &nkeys);
-
-	batch = palloc(sizeof(BatchKey) * nkeys);
-	for (int i = 0; i < nkeys; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_TRADEKEEP_KEY),
-					 errmsg("key %d must not be null", i + 1)));
-		batch[i].key = DatumGetTextPP(keys[i]);
-		batch[i].position = i;
-		check_key(batch[i].key, psprintf("key %d", i + 1));
-	}
-
-	qsort(batch, nkeys, sizeof(BatchKey), compare_batch_keys);
-	for (int i = 0; i < nkeys; i++)
-		if (ndistinct == 0 || !same_key(batch[i].key, batch[ndistinct - 1].key))
-			batch[ndistinct++] = batch[i];
-	granted = palloc0(sizeof(bool) * nkeys);
-	claim_batch(scope, batch, ndistinct, &term, granted);
-
-	answers = palloc(sizeof(Datum) * nkeys);
-	for (int i = 0; i < nkeys; i++)
-		answers[i] = BoolGetDatum(granted[i]);
-	PG_RETURN_ARRAYTYPE_P(construct_array(answers, nkeys, BOOLOID, 1, true, TYPALIGN_CHAR));
+	PG_RETURN_ARRAYTYPE_P(claim_keys(scope, keys, nkeys, &term));
 }
+
+COUNTED_FUNCTION(tradekeep_claim_many, claim_many, ARGUMENT_SCOPE)
+
+PG_FUNCTION_INFO_V1(tradekeep_claimed);
 
 Datum
 tradekeep_claimed(PG_FUNCTION_ARGS)
@@ -514,19 +512,26 @@ tradekeep_claimed(PG_FUNCTION_ARGS)
 	probe_begin(&probe, &claim_table, PROBE_STATEMENT);
 	finding = find_claim(&probe, scope, key, at, NULL);
 	probe_end(&probe);
-	PG_RETURN_BOOL(finding == LIVE);
+	PG_RETURN_BOOL(finding == LIVE || finding == SLIDING);
 }
 
-Datum
-tradekeep_release(PG_FUNCTION_ARGS)
+static Datum
+release(PG_FUNCTION_ARGS)
 {
 	text	   *scope = scope_argument(fcinfo, 0);
 	text	   *key = key_argument(fcinfo, 1, "key");
 	Datum		values[2] = {PointerGetDatum(scope), PointerGetDatum(key)};
+	bool		released;
 
 	require_writable("tradekeep.release");
-	PG_RETURN_BOOL(run_statement(&delete_one, values, NULL) == 1);
+	released = run_statement(&delete_one, values, NULL) == 1;
+	count_claims(scope, COUNT_RELEASED, released);
+	PG_RETURN_BOOL(released);
 }
+
+COUNTED_FUNCTION(tradekeep_release, release, ARGUMENT_SCOPE)
+
+PG_FUNCTION_INFO_V1(tradekeep_clear_claims);
 
 Datum
 tradekeep_clear_claims(PG_FUNCTION_ARGS)
@@ -546,8 +551,7 @@ tradekeep_clear_claims(PG_FUNCTION_ARGS)
 		values[1] = CStringGetTextDatum(glob_to_regex(PG_GETARG_TEXT_PP(1)));
 		nulls[1] = ' ';
 	}
-	if (PG_ARGISNULL(0) && PG_ARGISNULL(1) &&
-		!table_granted("claim", ACL_TRUNCATE))
+	if (PG_ARGISNULL(0) && PG_ARGISNULL(1) && !table_granted("claim", ACL_TRUNCATE))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to clear the claims of all scopes"),
@@ -558,111 +562,16 @@ tradekeep_clear_claims(PG_FUNCTION_ARGS)
 	execute_statement(&delete_matching, values, nulls);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
+		HeapTuple	tuple = SPI_tuptable->vals[row];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
 
-		cleared += DatumGetBool(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1,
-											  &isnull));
+		if (!DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull)))
+			continue;			/* it had expired */
+		count_claims(DatumGetTextPP(SPI_getbinval(tuple, desc, 1, &isnull)),
+						 COUNT_RELEASED, 1);
+		cleared++;
 	}
 	SPI_finish();
 	PG_RETURN_INT64(cleared);
-}
-
-Datum
-tradekeep_set_scope(PG_FUNCTION_ARGS)
-{
-	text	   *scope = scope_argument(fcinfo, 0);
-	Datum		values[2] = {PointerGetDatum(scope)};
-
-	require_writable("tradekeep.set_scope");
-	if (PG_ARGISNULL(1))
-		run_statement(&delete_scope, values, NULL);
-	else
-	{
-		ttl_to_usecs(PG_GETARG_INTERVAL_P(1));
-		values[1] = PG_GETARG_DATUM(1);
-		run_statement(&store_scope, values, NULL);
-	}
-	PG_RETURN_VOID();
-}
-
-/* {instrument}:{timeframe}:{candle_start}, or without the timeframe when it is null. */
-static text *
-candle_key(const text *instrument, const char *timeframe, TimestampTz candle_start)
-{
-	char		start[UTC_TEXT_LENGTH + 1];
-	text	   *key;
-
-	utc_text(candle_start, start);
-	key = cstring_to_text(psprintf("%.*s:%s%s%s",
-								   (int) VARSIZE_ANY_EXHDR(instrument), VARDATA_ANY(instrument),
-								   timeframe ? timeframe : "", timeframe ? ":" : "", start));
-	check_key(key, "instrument with its candle");
-	return key;
-}
-
-Datum
-tradekeep_should_process_candle(PG_FUNCTION_ARGS)
-{
-	text	   *instrument = key_argument(fcinfo, 0, "instrument");
-	text	   *scope = cstring_to_text("candle");
-	Term		term = term_arguments(fcinfo, 4, 2);
-	Timeframe	timeframe;
-	int64		drift;
-	TimestampTz start;
-	text	   *key;
-
-	require_writable("tradekeep.should_process_candle");
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_TRADEKEEP_TIME),
-				 errmsg("timeframe must not be null")));
-	timeframe = PG_GETARG_TIMEFRAME(1);
-	if (PG_ARGISNULL(3))
-		ereport(ERROR,
-				(errcode(ERRCODE_TRADEKEEP_TTL),
-				 errmsg("drift must not be null")));
-	drift = interval_to_usecs(PG_GETARG_INTERVAL_P(3), "drift");
-	if (drift < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRADEKEEP_TTL),
-				 errmsg("drift must not be negative")));
-
-	start = candle_start(timeframe, term.at);
-	key = candle_key(instrument, timeframe_name(timeframe), start);
-	if (term.at - start > drift)
-		PG_RETURN_BOOL(false);
-
-	/*
-	 * The claim outlives the drift by a whole ttl, so that a slow clock elsewhere
-	 * cannot claim the same candle again.
-	 */
-	if (term.ttl == 0)
-		term.ttl = scope_ttl(scope);
-	term.ttl += start + drift - term.at;
-	PG_RETURN_BOOL(claim_one(scope, key, &term, NULL, NULL));
-}
-
-Datum
-tradekeep_claim_publish(PG_FUNCTION_ARGS)
-{
-	text	   *instrument = key_argument(fcinfo, 0, "instrument");
-	text	   *scope = cstring_to_text("publish");
-	Term		term = {.at = GetCurrentTimestamp()};
-	TimestampTz start;
-
-	require_writable("tradekeep.claim_publish");
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_TRADEKEEP_TIME),
-				 errmsg("candle_start must not be null")));
-	start = PG_GETARG_TIMESTAMPTZ(1);
-	check_time(start, "candle_start");
-	if (start % USECS_PER_SEC != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRADEKEEP_TIME),
-				 errmsg("candle_start has a fraction of a second: %s", timestamptz_to_str(start)),
-				 errhint("Candles begin on whole seconds: see tradekeep.candle_start().")));
-	if (!PG_ARGISNULL(2))
-		term.ttl = ttl_to_usecs(PG_GETARG_INTERVAL_P(2));
-	PG_RETURN_BOOL(claim_one(scope, candle_key(instrument, NULL, start), &term, NULL, NULL));
 }

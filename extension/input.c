@@ -6,9 +6,11 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_type.h"
 #include "common/int.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
@@ -79,6 +81,46 @@ check_key(const text *key, const char *what)
 				 errhint("It has 1 to %d bytes. Hash what is longer.", MAX_KEY_BYTES)));
 }
 
+text **
+keys_argument(FunctionCallInfo fcinfo, int argno, const char *what, int *nkeys)
+{
+	ArrayType  *array;
+	Datum	   *values;
+	bool	   *nulls;
+	text	  **keys;
+
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_BATCH),
+				 errmsg("%ss must not be null", what)));
+	array = PG_GETARG_ARRAYTYPE_P(argno);
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_BATCH),
+				 errmsg("%ss must be a one-dimensional array", what)));
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, nkeys);
+	keys = palloc(sizeof(text *) * *nkeys);
+	for (int i = 0; i < *nkeys; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_TRADEKEEP_KEY),
+					 errmsg("%s %d must not be null", what, i + 1)));
+		keys[i] = DatumGetTextPP(values[i]);
+		check_key(keys[i], psprintf("%s %d", what, i + 1));
+	}
+	return keys;
+}
+
+Interval *
+usecs_to_interval(int64 usecs)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = usecs;
+	return interval;
+}
+
 int64
 interval_to_usecs(const Interval *interval, const char *what)
 {
@@ -134,6 +176,41 @@ at_argument(FunctionCallInfo fcinfo, int argno)
 	at = PG_GETARG_TIMESTAMPTZ(argno);
 	check_time(at, "at");
 	return at;
+}
+
+int
+compare_text(const text *a, const text *b)
+{
+	int			a_length = VARSIZE_ANY_EXHDR(a);
+	int			b_length = VARSIZE_ANY_EXHDR(b);
+	int			order = memcmp(VARDATA_ANY(a), VARDATA_ANY(b), Min(a_length, b_length));
+
+	return order != 0 ? order : a_length - b_length;
+}
+
+float8
+json_number(const JsonbValue *value, const char *noun, int number, const char *what)
+{
+	if (value->type == jbvNumeric)
+		return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+												  NumericGetDatum(value->val.numeric)));
+	if (value->type == jbvString)
+	{
+		char	   *string = pnstrdup(value->val.string.val, value->val.string.len);
+		char	   *end;
+		float8		result = strtod(string, &end);
+
+		/* strtod() alone would also take hexadecimal, spaces and names. */
+		if (value->val.string.len > 0 && *end == '\0' &&
+			strspn(string, "0123456789+-.eE") == value->val.string.len)
+			return result;
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_BATCH),
+				 errmsg("%s %d: %s is not a number: \"%.64s\"", noun, number, what, string)));
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_TRADEKEEP_BATCH),
+			 errmsg("%s %d: %s is not a number", noun, number, what)));
 }
 
 void

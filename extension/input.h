@@ -11,6 +11,7 @@
 #include "tradekeep.h"
 
 #include "datatype/timestamp.h"
+#include "utils/jsonb.h"
 
 #define MAX_SCOPE_BYTES 63
 #define MAX_KEY_BYTES	512
@@ -25,15 +26,31 @@ extern text *scope_argument(FunctionCallInfo fcinfo, int argno);
 extern text *key_argument(FunctionCallInfo fcinfo, int argno, const char *what);
 extern void check_key(const text *key, const char *what);
 
+/* A flat array of keys without nulls; `what` is the singular. */
+extern text **keys_argument(FunctionCallInfo fcinfo, int argno, const char *what, int *nkeys);
+
 /* An interval in microseconds, with days of 24 hours and months of 30 days. */
 extern int64 interval_to_usecs(const Interval *interval, const char *what);
 extern int64 ttl_to_usecs(const Interval *interval);
+
+/* The other way round, without days and months. */
+extern Interval *usecs_to_interval(int64 usecs);
 
 /* Refuses infinities and what lies outside 1900 to 2200. */
 extern void check_time(TimestampTz at, const char *what);
 
 /* The argument `at`: null is the clock. */
 extern TimestampTz at_argument(FunctionCallInfo fcinfo, int argno);
+
+/* The order of COLLATE "C". */
+extern int	compare_text(const text *a, const text *b);
+
+/*
+ * A JSON number, or a string that holds one, as exchanges send it.  Errors say what
+ * is wrong with which: "row 3: close".
+ */
+extern float8 json_number(const JsonbValue *value, const char *noun, int number,
+						  const char *what);
 
 /* ISO 8601 in UTC, to the second, whatever the session's settings. */
 #define UTC_TEXT_LENGTH 19

@@ -9,6 +9,47 @@ CREATE FUNCTION tradekeep.preloaded() RETURNS boolean
 COMMENT ON FUNCTION tradekeep.preloaded() IS
 'true when the library came in by shared_preload_libraries';
 
+CREATE FUNCTION tradekeep.counters(OUT scope text, OUT claimed bigint, OUT released bigint,
+	OUT duplicates bigint, OUT errors bigint) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'tradekeep_counters' LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION tradekeep.counters() IS
+'the counters of this database as they are kept: a row a scope, a null scope for the signals; no row when the library is not preloaded';
+
+CREATE FUNCTION tradekeep.reset_stats() RETURNS void
+	AS 'MODULE_PATHNAME', 'tradekeep_reset_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION tradekeep.reset_stats() IS 'sets the counters of this database to 0. For the level admin';
+
+-- Where nothing is counted the answer is null, not 0.
+CREATE FUNCTION tradekeep.claim_stats(OUT scope text, OUT claimed bigint, OUT released bigint,
+	OUT duplicates_prevented bigint, OUT duplicate_rate double precision, OUT errors bigint)
+	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT c.scope, c.claimed, c.released, c.duplicates,
+		c.duplicates / nullif(c.claimed + c.duplicates, 0)::double precision, c.errors
+	FROM tradekeep.counters() AS c
+	WHERE c.scope IS NOT NULL
+	UNION ALL
+	SELECT NULL, NULL, NULL, NULL, NULL, NULL WHERE NOT tradekeep.preloaded()
+	ORDER BY 1;
+END;
+COMMENT ON FUNCTION tradekeep.claim_stats() IS
+'per scope since reset_stats(): claims committed and released, duplicates and their share of all answers (0 to 1), errors; scopes beyond the first 192 of a server together as (other).
+One row of nulls when the library is not preloaded.';
+
+CREATE FUNCTION tradekeep.signal_stats(OUT live bigint, OUT claimed_total bigint,
+	OUT duplicates_prevented bigint, OUT duplicate_rate double precision)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT l.live,
+		CASE WHEN tradekeep.preloaded() THEN coalesce(c.claimed, 0) END,
+		CASE WHEN tradekeep.preloaded() THEN coalesce(c.duplicates, 0) END,
+		c.duplicates / nullif(c.claimed + c.duplicates, 0)::double precision
+	FROM (SELECT count(*) AS live FROM tradekeep.live_signals) AS l
+	LEFT JOIN tradekeep.counters() AS c ON c.scope IS NULL;
+END;
+COMMENT ON FUNCTION tradekeep.signal_stats() IS
+'signals live now and, since reset_stats(), how many were claimed and how many duplicates were prevented, with their share of all answers (0 to 1, null without answers); null when the library is not preloaded';
+
 CREATE FUNCTION tradekeep.health(OUT extension_version text, OUT library_version text,
 	OUT server_version text, OUT preloaded boolean, OUT standby boolean, OUT synchronous_commit text,
 	OUT started_at timestamptz, OUT answered_at timestamptz)
@@ -42,7 +83,7 @@ BEGIN ATOMIC
 			'ALTER EXTENSION tradekeep UPDATE, then let sessions reconnect'),
 		('preload', h.preloaded, 'warning',
 			'the library is preloaded',
-			'the library is not preloaded: expired rows are not swept by themselves',
+			'the library is not preloaded: nothing is counted, and expired rows are not swept by themselves',
 			'add tradekeep to shared_preload_libraries and restart the server'),
 		('server', NOT h.standby, 'warning',
 			'this is a primary',

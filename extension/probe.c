@@ -50,6 +50,17 @@ remember_table(ProbeTable *table)
 	}
 }
 
+/* A scan key that compares a column of the index, without its argument. */
+static void
+make_key(ScanKey key, Relation index, int column, StrategyNumber comparison)
+{
+	Oid			type = index->rd_opcintype[column];
+	Oid			operator = get_opfamily_member(index->rd_opfamily[column], type, type, comparison);
+
+	ScanKeyEntryInitialize(key, 0, column + 1, comparison, type, index->rd_indcollation[column],
+						   get_opcode(operator), (Datum) 0);
+}
+
 /* Finds the primary key of an open table and sets up its scan keys. */
 static bool
 find_primary_key(ProbeTable *table, Relation heap)
@@ -65,14 +76,9 @@ find_primary_key(ProbeTable *table, Relation heap)
 	usable = index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indisvalid &&
 		IndexRelationGetNumberOfKeyAttributes(index) == table->nkeys;
 	for (int i = 0; usable && i < table->nkeys; i++)
-	{
-		Oid			opcintype = index->rd_opcintype[i];
-		Oid			equality = get_opfamily_member(index->rd_opfamily[i], opcintype, opcintype,
-												   BTEqualStrategyNumber);
-
-		ScanKeyEntryInitialize(&table->keys[i], 0, i + 1, BTEqualStrategyNumber, opcintype,
-							   index->rd_indcollation[i], get_opcode(equality), (Datum) 0);
-	}
+		make_key(&table->keys[i], index, i, BTEqualStrategyNumber);
+	for (int i = BTLessStrategyNumber; usable && table->nkeys > 1 && i <= BTMaxStrategyNumber; i++)
+		make_key(&table->bounds[i], index, table->nkeys - 2, i);
 	table->indexid = RelationGetRelid(index);
 	index_close(index, NoLock);
 	return usable;
@@ -146,6 +152,34 @@ probe_find(Probe *probe, const Datum *keys)
 		scankeys[i].sk_argument = keys[i];
 	index_rescan(probe->scan, scankeys, probe->table->nkeys, NULL, 0);
 	if (index_getnext_slot(probe->scan, ForwardScanDirection, probe->slot))
+		return probe->slot;
+	return NULL;
+}
+
+void
+probe_range(Probe *probe, const Datum *keys,
+			StrategyNumber low_comparison, Datum low,
+			StrategyNumber high_comparison, Datum high)
+{
+	ScanKeyData scankeys[PROBE_MAX_KEYS];
+	int			nequal = probe->table->nkeys - 2;
+
+	if (probe->heap == NULL)
+		return;
+	memcpy(scankeys, probe->table->keys, sizeof(ScanKeyData) * nequal);
+	for (int i = 0; i < nequal; i++)
+		scankeys[i].sk_argument = keys[i];
+	scankeys[nequal] = probe->table->bounds[low_comparison];
+	scankeys[nequal].sk_argument = low;
+	scankeys[nequal + 1] = probe->table->bounds[high_comparison];
+	scankeys[nequal + 1].sk_argument = high;
+	index_rescan(probe->scan, scankeys, probe->table->nkeys, NULL, 0);
+}
+
+TupleTableSlot *
+probe_next(Probe *probe, ScanDirection direction)
+{
+	if (probe->heap != NULL && index_getnext_slot(probe->scan, direction, probe->slot))
 		return probe->slot;
 	return NULL;
 }

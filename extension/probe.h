@@ -8,12 +8,14 @@
 #include "tradekeep.h"
 
 #include "access/relscan.h"
+#include "access/sdir.h"
 #include "access/skey.h"
+#include "access/stratnum.h"
 #include "executor/tuptable.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
-#define PROBE_MAX_KEYS 3
+#define PROBE_MAX_KEYS 4
 
 /* A table and its primary key.  Static: found once, remembered until it changes. */
 typedef struct ProbeTable
@@ -22,7 +24,8 @@ typedef struct ProbeTable
 	int			nkeys;
 	Oid			relid;			/* InvalidOid: look it up */
 	Oid			indexid;
-	ScanKeyData keys[PROBE_MAX_KEYS];
+	ScanKeyData keys[PROBE_MAX_KEYS];	/* equality */
+	ScanKeyData bounds[BTMaxStrategyNumber + 1];	/* each comparison of the last column but one */
 	struct ProbeTable *next;	/* all that were looked up, for invalidation */
 	bool		registered;
 } ProbeTable;
@@ -51,6 +54,17 @@ extern void probe_begin(Probe *probe, ProbeTable *table, ProbeView view);
  * is valid until the next call.
  */
 extern TupleTableSlot *probe_find(Probe *probe, const Datum *keys);
+
+/*
+ * Starts on the rows whose last column but one lies within two bounds, and those
+ * before it equal `keys`; the last column is free.  probe_next() goes through them in
+ * the order of the index, or against it.
+ */
+extern void probe_range(Probe *probe, const Datum *keys,
+						StrategyNumber low_comparison, Datum low,
+						StrategyNumber high_comparison, Datum high);
+extern TupleTableSlot *probe_next(Probe *probe, ScanDirection direction);
+
 extern void probe_end(Probe *probe);
 
 #endif							/* TRADEKEEP_PROBE_H */

@@ -9,6 +9,8 @@
 
 #include "miscadmin.h"
 
+#include "metrics.h"
+
 TRADEKEEP_MODULE_MAGIC;
 
 bool		tradekeep_preloaded = false;
@@ -19,4 +21,7 @@ void
 _PG_init(void)
 {
 	tradekeep_preloaded = process_shared_preload_libraries_in_progress;
+	if (!tradekeep_preloaded)
+		return;
+	metrics_init();
 }
