@@ -184,11 +184,24 @@ tradekeep_keep_newest_candle(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
+static bool
+is_well_formed(const Candle *candle)
+{
+	return key_fits(candle->symbol) && time_fits(candle->ts) &&
+		candle->ts == candle_start(candle->timeframe, candle->ts) &&
+		isfinite(candle->high) && isfinite(candle->low) && isfinite(candle->volume) &&
+		candle->low <= candle->open && candle->low <= candle->close &&
+		candle->open <= candle->high && candle->close <= candle->high && candle->volume >= 0;
+}
+
 void
 check_candle(const Candle *candle, int row)
 {
-	const char *where = row > 0 ? psprintf("row %d: ", row) : "";
+	const char *where;
 
+	if (is_well_formed(candle))
+		return;
+	where = row > 0 ? psprintf("row %d: ", row) : "";
 	check_key(candle->symbol, psprintf("%ssymbol", where));
 	check_time(candle->ts, psprintf("%sts", where));
 	if (candle->ts != candle_start(candle->timeframe, candle->ts))

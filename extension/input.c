@@ -15,10 +15,6 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
-/* 1900-01-01 and 2200-01-01, counted from 2000-01-01. */
-#define MIN_TIME	(INT64CONST(-36524) * USECS_PER_DAY)
-#define END_TIME	(INT64CONST(73049) * USECS_PER_DAY)
-
 void
 require_writable(const char *function)
 {
@@ -73,7 +69,7 @@ check_key(const text *key, const char *what)
 {
 	Size		length = VARSIZE_ANY_EXHDR(key);
 
-	if (length == 0 || length > MAX_KEY_BYTES)
+	if (!key_fits(key))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_KEY),
 				 errmsg("%s has %zu bytes: \"%.*s\"", what, length,
@@ -107,7 +103,8 @@ keys_argument(FunctionCallInfo fcinfo, int argno, const char *what, int *nkeys)
 					(errcode(ERRCODE_TRADEKEEP_KEY),
 					 errmsg("%s %d must not be null", what, i + 1)));
 		keys[i] = DatumGetTextPP(values[i]);
-		check_key(keys[i], psprintf("%s %d", what, i + 1));
+		if (!key_fits(keys[i]))
+			check_key(keys[i], psprintf("%s %d", what, i + 1));
 	}
 	return keys;
 }
@@ -158,7 +155,7 @@ ttl_to_usecs(const Interval *interval)
 void
 check_time(TimestampTz at, const char *what)
 {
-	if (at < MIN_TIME || at >= END_TIME)
+	if (!time_fits(at))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_TIME),
 				 errmsg("%s is out of range: %s", what, timestamptz_to_str(at)),

@@ -26,6 +26,13 @@ extern text *scope_argument(FunctionCallInfo fcinfo, int argno);
 extern text *key_argument(FunctionCallInfo fcinfo, int argno, const char *what);
 extern void check_key(const text *key, const char *what);
 
+/* What check_key() accepts: batches name the culprit only when there is one. */
+static inline bool
+key_fits(const text *key)
+{
+	return VARSIZE_ANY_EXHDR(key) > 0 && VARSIZE_ANY_EXHDR(key) <= MAX_KEY_BYTES;
+}
+
 /* A flat array of keys without nulls; `what` is the singular. */
 extern text **keys_argument(FunctionCallInfo fcinfo, int argno, const char *what, int *nkeys);
 
@@ -36,7 +43,16 @@ extern int64 ttl_to_usecs(const Interval *interval);
 /* The other way round, without days and months. */
 extern Interval *usecs_to_interval(int64 usecs);
 
-/* Refuses infinities and what lies outside 1900 to 2200. */
+/* 1900-01-01 and 2200-01-01, counted from 2000-01-01: infinities lie outside. */
+#define MIN_TIME		(INT64CONST(-36524) * USECS_PER_DAY)
+#define END_TIME		(INT64CONST(73049) * USECS_PER_DAY)
+
+static inline bool
+time_fits(TimestampTz at)
+{
+	return at >= MIN_TIME && at < END_TIME;
+}
+
 extern void check_time(TimestampTz at, const char *what);
 
 /* The argument `at`: null is the clock. */

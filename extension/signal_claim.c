@@ -43,21 +43,28 @@ parse_direction(const char *string, int length)
 	return NULL;
 }
 
+/* "signal 3: " in a batch, nothing for a single one, whose row is 0. */
+static const char *
+prefix(int row)
+{
+	return row > 0 ? psprintf("signal %d: ", row) : "";
+}
+
 static void
-check_price(float8 price, const char *where)
+check_price(float8 price, int row)
 {
 	if (!isfinite(price) || price <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_SIGNAL),
-				 errmsg("%sprice is not a positive number: %g", where, price)));
+				 errmsg("%sprice is not a positive number: %g", prefix(row), price)));
 }
 
 static void
-refuse_direction(const char *string, int length, const char *where)
+refuse_direction(const char *string, int length, int row)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_TRADEKEEP_SIGNAL),
-			 errmsg("%sinvalid direction: \"%.*s\"", where, Min(length, 64), string),
+			 errmsg("%sinvalid direction: \"%.*s\"", prefix(row), Min(length, 64), string),
 			 errhint("Directions are LONG and SHORT.")));
 }
 
@@ -108,6 +115,7 @@ claim_signal(PG_FUNCTION_ARGS)
 {
 	Signal		signal = {0};
 	Signal	   *signals[1] = {&signal};
+	text	   *direction;
 	SignalTerm	term;
 	TupleDesc	desc;
 	Datum		values[RESULT_COLUMNS];
@@ -115,19 +123,16 @@ claim_signal(PG_FUNCTION_ARGS)
 
 	require_writable("tradekeep.claim_signal");
 	signal.symbol = key_argument(fcinfo, 0, "symbol");
-	if (PG_ARGISNULL(1))
-		refuse_direction("null", 4, "");
-	signal.direction = parse_direction(VARDATA_ANY(PG_GETARG_TEXT_PP(1)),
-									   VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)));
-	if (signal.direction == NULL)
-		refuse_direction(VARDATA_ANY(PG_GETARG_TEXT_PP(1)),
-						 VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)), "");
-	if (PG_ARGISNULL(2))
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_SIGNAL),
-				 errmsg("entry_price must not be null")));
+				 errmsg("%s must not be null", PG_ARGISNULL(1) ? "direction" : "entry_price")));
+	direction = PG_GETARG_TEXT_PP(1);
+	signal.direction = parse_direction(VARDATA_ANY(direction), VARSIZE_ANY_EXHDR(direction));
+	if (signal.direction == NULL)
+		refuse_direction(VARDATA_ANY(direction), VARSIZE_ANY_EXHDR(direction), 0);
 	signal.price = PG_GETARG_FLOAT8(2);
-	check_price(signal.price, "");
+	check_price(signal.price, 0);
 	signal.group_hash = hash_signal_group(&signal);
 	signal.data = PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5);
 	term = signal_term_arguments(fcinfo, 3, 4, 6);
@@ -175,7 +180,6 @@ json_member(JsonbContainer *object, const char *name)
 static void
 parse_signal(JsonbContainer *object, int row, Signal *signal)
 {
-	const char *where = psprintf("signal %d: ", row);
 	JsonbValue *symbol = json_member(object, "symbol");
 	JsonbValue *direction = json_member(object, "direction");
 	JsonbValue *price = json_member(object, "entry_price");
@@ -189,12 +193,13 @@ parse_signal(JsonbContainer *object, int row, Signal *signal)
 				 errhint("A signal is {\"symbol\": \"BTCUSDT\", \"direction\": \"LONG\","
 						 " \"entry_price\": 97000.5}.")));
 	signal->symbol = cstring_to_text_with_len(symbol->val.string.val, symbol->val.string.len);
-	check_key(signal->symbol, psprintf("%ssymbol", where));
+	if (!key_fits(signal->symbol))
+		check_key(signal->symbol, psprintf("signal %d: symbol", row));
 	signal->direction = parse_direction(direction->val.string.val, direction->val.string.len);
 	if (signal->direction == NULL)
-		refuse_direction(direction->val.string.val, direction->val.string.len, where);
+		refuse_direction(direction->val.string.val, direction->val.string.len, row);
 	signal->price = json_number(price, "signal", row, "entry_price");
-	check_price(signal->price, where);
+	check_price(signal->price, row);
 	signal->data = data == NULL ? NULL : JsonbValueToJsonb(data);
 	signal->group_hash = hash_signal_group(signal);
 }
