@@ -19,6 +19,11 @@
 #define TRADEKEEP_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
+/* 16 moved VARDATA_ANY() and its kin out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* From 16 on, input functions can report an error softly. */
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
