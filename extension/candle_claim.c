@@ -75,7 +75,7 @@ process_arguments(FunctionCallInfo fcinfo, Timeframe *timeframe, TimestampTz *st
 				(errcode(ERRCODE_TRADEKEEP_TTL),
 				 errmsg("drift must not be negative")));
 	if (!PG_ARGISNULL(4))
-		term->ttl = ttl_to_usecs(PG_GETARG_INTERVAL_P(4));
+		term->ttl = ttl_to_usecs(PG_GETARG_INTERVAL_P(4), "ttl");
 
 	*start = candle_start(*timeframe, term->at);
 	if (term->at - *start > drift)
@@ -157,7 +157,7 @@ publish_arguments(FunctionCallInfo fcinfo, Term *term)
 		.at = GetCurrentTimestamp()
 	};
 	if (!PG_ARGISNULL(2))
-		term->ttl = ttl_to_usecs(PG_GETARG_INTERVAL_P(2));
+		term->ttl = ttl_to_usecs(PG_GETARG_INTERVAL_P(2), "ttl");
 	return start;
 }
 

@@ -36,7 +36,6 @@
 #include "claim.h"
 
 #include "catalog/pg_type.h"
-#include "commands/sequence.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -63,40 +62,40 @@ static ProbeTable claim_table = {.name = "claim",.nkeys = 2};
 
 #define INSERT_CLAIM \
 	"INSERT INTO tradekeep.claim AS held" \
-	" (scope, key, claimed_at, expires_at, sweep_after, token, completed_at, ttl, data)"
+	" (scope, key, claimed_at, expires_at, sweep_after, ttl, data)"
 #define DO_NOTHING	" ON CONFLICT (scope, key) DO NOTHING"
 #define TAKE_OVER \
 	" ON CONFLICT (scope, key) DO UPDATE SET claimed_at = excluded.claimed_at," \
 	" expires_at = excluded.expires_at, sweep_after = excluded.sweep_after," \
-	" token = excluded.token, completed_at = NULL, ttl = excluded.ttl, data = excluded.data" \
+	" token = NULL, completed_at = NULL, ttl = excluded.ttl, data = excluded.data" \
 	" WHERE held.expires_at OPERATOR(pg_catalog.<=) excluded.claimed_at"
-#define ONE_ROW		" VALUES ($1, $2, $3, $4, $5, $6, NULL, $7, $8)"
+#define ONE_ROW		" VALUES ($1, $2, $3, $4, $5, $6, $7)"
 #define MANY_ROWS \
-	" SELECT $1, key, $3, $4, $5, $6, NULL, $7, $8 FROM pg_catalog.unnest($2) AS key"
+	" SELECT $1, key, $3, $4, $5, $6, $7 FROM pg_catalog.unnest($2) AS key"
 
 static Statement insert_one = {
 	.sql = INSERT_CLAIM ONE_ROW DO_NOTHING,
-	.nargs = 8,
-	.argtypes = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID,
-	INTERVALOID, JSONBOID}
+	.nargs = 7,
+	.argtypes = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID,
+	JSONBOID}
 };
 static Statement take_over_one = {
 	.sql = INSERT_CLAIM ONE_ROW TAKE_OVER,
-	.nargs = 8,
-	.argtypes = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID,
-	INTERVALOID, JSONBOID}
+	.nargs = 7,
+	.argtypes = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID,
+	JSONBOID}
 };
 static Statement insert_many = {
 	.sql = INSERT_CLAIM MANY_ROWS DO_NOTHING " RETURNING key",
-	.nargs = 8,
-	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID,
-	INTERVALOID, JSONBOID}
+	.nargs = 7,
+	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID,
+	JSONBOID}
 };
 static Statement take_over_many = {
 	.sql = INSERT_CLAIM MANY_ROWS TAKE_OVER " RETURNING key",
-	.nargs = 8,
-	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID,
-	INTERVALOID, JSONBOID}
+	.nargs = 7,
+	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID,
+	JSONBOID}
 };
 
 /*
@@ -154,7 +153,7 @@ term_arguments(FunctionCallInfo fcinfo, int ttl_argno, int at_argno)
 	Term		term = {0};
 
 	if (!PG_ARGISNULL(ttl_argno))
-		term.ttl = ttl_to_usecs(PG_GETARG_INTERVAL_P(ttl_argno));
+		term.ttl = ttl_to_usecs(PG_GETARG_INTERVAL_P(ttl_argno), "ttl");
 	term.replayed = !PG_ARGISNULL(at_argno);
 	term.at = at_argument(fcinfo, at_argno);
 	return term;
@@ -183,8 +182,6 @@ settle_term(Term *term, text *scope)
 	}
 	if (term->ttl != 0)
 		term->expires_at = term->at + term->ttl;
-	if (OidIsValid(term->token_sequence) && term->token == 0)
-		term->token = nextval_internal(term->token_sequence, true);
 	term->sweep_after = Max(term->expires_at,
 							GetCurrentTimestamp() + (term->expires_at - term->at));
 }
@@ -244,16 +241,13 @@ fill_values(text *scope, Datum keys, const Term *term, Jsonb *data, Datum *value
 	values[2] = TimestampTzGetDatum(term->at);
 	values[3] = TimestampTzGetDatum(term->expires_at);
 	values[4] = TimestampTzGetDatum(term->sweep_after);
-	values[5] = Int64GetDatum(term->token);
-	values[6] = PointerGetDatum(usecs_to_interval(term->kept_ttl));
-	values[7] = PointerGetDatum(data);
-	strcpy(nulls, "        ");
-	if (term->token == 0)
-		nulls[5] = 'n';
+	values[5] = PointerGetDatum(usecs_to_interval(term->kept_ttl));
+	values[6] = PointerGetDatum(data);
+	strcpy(nulls, "       ");
 	if (term->kept_ttl == 0)
-		nulls[6] = 'n';
+		nulls[5] = 'n';
 	if (data == NULL)
-		nulls[7] = 'n';
+		nulls[6] = 'n';
 }
 
 /* Extends a sliding claim.  False: it is gone. */
@@ -277,8 +271,8 @@ claim_one(text *scope, text *key, Term *term, Jsonb *data, Original *original)
 	{
 		Probe		probe;
 		Finding		finding;
-		Datum		values[8];
-		char		nulls[9];
+		Datum		values[7];
+		char		nulls[8];
 
 		probe_begin(&probe, &claim_table, PROBE_LATEST);
 		finding = find_claim(&probe, scope, key, term->at, original);
@@ -375,8 +369,8 @@ write_keys(text *scope, BatchKey *pending, int npending, Finding finding, const 
 		[ABSENT] = &insert_many,[EXPIRED] = &take_over_many,[SLIDING] = &slide
 	};
 	Datum	   *keys = palloc(sizeof(Datum) * npending);
-	Datum		values[8];
-	char		nulls[9];
+	Datum		values[7];
+	char		nulls[8];
 	int			nkeys = 0;
 	int			next = 0;
 

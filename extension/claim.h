@@ -39,8 +39,6 @@ typedef struct Term
 	TimestampTz expires_at;
 	TimestampTz sweep_after;
 	int64		kept_ttl;		/* what the row's column ttl says; 0: null */
-	Oid			token_sequence; /* where a lease gets its token; else InvalidOid */
-	int64		token;			/* of a lease; 0: none yet */
 } Term;
 
 /* The claim that a duplicate ran into. */

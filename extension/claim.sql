@@ -35,7 +35,7 @@ SELECT pg_catalog.pg_extension_config_dump('tradekeep.lease_token', '');
 
 CREATE TABLE tradekeep.scope (
 	scope text COLLATE "C" NOT NULL PRIMARY KEY CHECK (octet_length(scope) BETWEEN 1 AND 63),
-	ttl interval CHECK (ttl > interval '0' AND ttl <= interval '36525 days'),
+	ttl interval CHECK (ttl >= interval '1 ms' AND ttl <= interval '36525 days'),
 	expiry text COLLATE "C" NOT NULL DEFAULT 'fixed' CHECK (expiry IN ('fixed', 'sliding', 'candle')),
 	timeframe tradekeep.timeframe,
 	CHECK ((ttl IS NULL) = (expiry = 'candle') AND (timeframe IS NOT NULL) = (expiry = 'candle'))
@@ -59,7 +59,7 @@ CREATE FUNCTION tradekeep.claim(scope text, key text, ttl interval DEFAULT NULL,
 	AS 'MODULE_PATHNAME', 'tradekeep_claim' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION tradekeep.claim(text, text, interval, jsonb, timestamptz) IS
 'true: (scope, key) is yours once the transaction commits; false: somebody has it.
-scope 1 to 63 bytes, else TK001; key 1 to 512 bytes, else TK002; ttl above 0 up to 100 years, else TK003, null for the scope''s own; at null for the clock, else from 1900 to 2200, else TK004.
+scope 1 to 63 bytes, else TK001; key 1 to 512 bytes, else TK002; ttl from a millisecond to 100 years, else TK003, null for the scope''s own; at null for the clock, else from 1900 to 2200, else TK004.
 A duplicate writes nothing, unless the claim slides. Waits while another transaction holds an uncommitted claim on the key.';
 
 CREATE FUNCTION tradekeep.claim_or_get(scope text, key text, ttl interval DEFAULT NULL,
@@ -103,7 +103,7 @@ CREATE FUNCTION tradekeep.claim_lease(scope text, key text, lease interval, ttl 
 	AS 'MODULE_PATHNAME', 'tradekeep_claim_lease' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION tradekeep.claim_lease(text, text, interval, interval) IS
 'claims work that outlives a transaction: a fencing token, or null when somebody holds (scope, key) or it is done.
-lease: how long it is yours without complete() or extend_lease(), above 0 up to 100 years, else TK003; ttl: how long it stays claimed once completed, null for the scope''s own. A lease that ran out goes to the next who asks, with a higher token.';
+lease: how long it is yours without complete() or extend_lease(), from a millisecond to 100 years, else TK003; ttl: how long it stays claimed once completed, null for the scope''s own. A lease that ran out goes to the next who asks, with a higher token.';
 
 CREATE FUNCTION tradekeep.extend_lease(scope text, key text, token bigint, lease interval) RETURNS void
 	AS 'MODULE_PATHNAME', 'tradekeep_extend_lease' LANGUAGE C VOLATILE PARALLEL UNSAFE;

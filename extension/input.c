@@ -139,16 +139,17 @@ interval_to_usecs(const Interval *interval, const char *what)
 }
 
 int64
-ttl_to_usecs(const Interval *interval)
+ttl_to_usecs(const Interval *interval, const char *what)
 {
-	int64		ttl = interval_to_usecs(interval, "ttl");
+	int64		ttl = interval_to_usecs(interval, what);
 
-	if (ttl <= 0)
+	if (ttl < MIN_TTL)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_TTL),
-				 errmsg("ttl must be positive: %s",
+				 errmsg("%s is too short: %s", what,
 						DatumGetCString(DirectFunctionCall1(interval_out,
-															IntervalPGetDatum(interval))))));
+															IntervalPGetDatum(interval)))),
+				 errhint("The shortest is a millisecond.")));
 	return ttl;
 }
 
@@ -236,7 +237,8 @@ append_literal(StringInfo regex, const char *p)
 
 /*
  * Translates a character class; p points behind its '['.  As in Redis, a class
- * that is never closed reaches to the end of the pattern.
+ * that is never closed reaches to the end of the pattern, and a range may be given
+ * backwards.
  */
 static const char *
 append_class(StringInfo regex, const char *p, const char *end)
@@ -249,13 +251,26 @@ append_class(StringInfo regex, const char *p, const char *end)
 	appendStringInfoString(regex, negated ? "[^" : "[");
 	while (p < end && *p != ']')
 	{
+		const char *from;
+		const char *to;
+		bool		backwards;
+
 		if (*p == '\\' && p + 1 < end)
 			p++;
-		p = append_literal(regex, p);
+		from = to = p;
+		p += pg_mblen(p);
 		if (p + 1 < end && p[0] == '-' && p[1] != ']')
 		{
+			to = p[1] == '\\' && p + 2 < end ? p + 2 : p + 1;
+			p = to + pg_mblen(to);
+		}
+		/* Characters compare as their bytes do, in UTF-8 at least. */
+		backwards = strcmp(from, to) > 0;
+		append_literal(regex, backwards ? to : from);
+		if (from != to)
+		{
 			appendStringInfoChar(regex, '-');
-			p = append_literal(regex, p + 1);
+			append_literal(regex, backwards ? from : to);
 		}
 	}
 	if (regex->len == start + (negated ? 2 : 1))
@@ -278,6 +293,11 @@ glob_to_regex(const text *glob)
 	const char *end = copy + strlen(copy);
 	StringInfoData regex;
 
+	if (end - copy > MAX_PATTERN_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_KEY),
+				 errmsg("pattern has %zu bytes", (Size) (end - copy)),
+				 errhint("A pattern has up to %d bytes.", MAX_PATTERN_BYTES)));
 	initStringInfo(&regex);
 	appendStringInfoChar(&regex, '^');
 	while (p < end)

@@ -15,8 +15,12 @@
 
 #define MAX_SCOPE_BYTES 63
 #define MAX_KEY_BYTES	512
+#define MAX_PATTERN_BYTES (4 * MAX_KEY_BYTES)
 
-/* The longest lifetime: a hundred years of 365.25 days, in microseconds. */
+/* The shortest lifetime: one that could not end before the call does. */
+#define MIN_TTL			1000
+
+/* The longest: a hundred years of 365.25 days, in microseconds. */
 #define MAX_TTL			((int64) 36525 * USECS_PER_DAY)
 
 /* Refuses to write where nothing can be written. */
@@ -38,7 +42,7 @@ extern text **keys_argument(FunctionCallInfo fcinfo, int argno, const char *what
 
 /* An interval in microseconds, with days of 24 hours and months of 30 days. */
 extern int64 interval_to_usecs(const Interval *interval, const char *what);
-extern int64 ttl_to_usecs(const Interval *interval);
+extern int64 ttl_to_usecs(const Interval *interval, const char *what);
 
 /* The other way round, without days and months. */
 extern Interval *usecs_to_interval(int64 usecs);

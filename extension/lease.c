@@ -14,12 +14,14 @@
  * claim does, with a higher token.  Every step names the token, and finds its row only
  * as long as nobody else has it: the token is what fences off the old holder.
  *
- * Tokens come from a sequence, so they grow whatever happens to the rows.
+ * Tokens come from a sequence, so they grow whatever happens to the rows; one is drawn
+ * when the row is ours, so that they grow in the order of the grants.
  */
 #include "claim.h"
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -27,6 +29,17 @@
 #include "input.h"
 #include "metrics.h"
 #include "statement.h"
+
+/*
+ * Turns a claim that this transaction has just made into a lease.  A token drawn any
+ * earlier could be lower than one that was granted while the claim waited.
+ */
+static Statement give_token = {
+	.sql = "UPDATE tradekeep.claim SET token = $3"
+	" WHERE scope OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2",
+	.nargs = 3,
+	.argtypes = {TEXTOID, TEXTOID, INT8OID}
+};
 
 /* The row that (scope, key, token) holds a lease on, as of $4. */
 #define LEASED_ROW \
@@ -79,18 +92,11 @@ lease_arguments(FunctionCallInfo fcinfo, Datum *values)
 static int64
 lease_argument(FunctionCallInfo fcinfo, int argno)
 {
-	int64		lease;
-
 	if (PG_ARGISNULL(argno))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_TTL),
 				 errmsg("lease must not be null")));
-	lease = interval_to_usecs(PG_GETARG_INTERVAL_P(argno), "lease");
-	if (lease <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRADEKEEP_TTL),
-				 errmsg("lease must be positive")));
-	return lease;
+	return ttl_to_usecs(PG_GETARG_INTERVAL_P(argno), "lease");
 }
 
 static void
@@ -112,6 +118,8 @@ claim_lease(PG_FUNCTION_ARGS)
 	text	   *scope = scope_argument(fcinfo, 0);
 	text	   *key = key_argument(fcinfo, 1, "key");
 	Term		term = {.pinned = true,.at = GetCurrentTimestamp()};
+	Datum		values[3] = {PointerGetDatum(scope), PointerGetDatum(key)};
+	Oid			schema;
 
 	require_writable("tradekeep.claim_lease");
 	term.ttl = lease_argument(fcinfo, 2);
@@ -122,12 +130,14 @@ claim_lease(PG_FUNCTION_ARGS)
 		term.kept_ttl = require_ttl(scope, &settings);
 	}
 	else
-		term.kept_ttl = ttl_to_usecs(PG_GETARG_INTERVAL_P(3));
-	term.token_sequence = get_relname_relid("lease_token",
-											get_namespace_oid(TRADEKEEP_SCHEMA, false));
+		term.kept_ttl = ttl_to_usecs(PG_GETARG_INTERVAL_P(3), "ttl");
 	if (!claim_one(scope, key, &term, NULL, NULL))
 		PG_RETURN_NULL();
-	PG_RETURN_INT64(term.token);
+	schema = get_namespace_oid(TRADEKEEP_SCHEMA, false);
+	values[2] = Int64GetDatum(nextval_internal(get_relname_relid("lease_token", schema), true));
+	if (run_statement(&give_token, values, NULL) != 1)
+		elog(ERROR, "the claim for a lease is gone");
+	PG_RETURN_DATUM(values[2]);
 }
 
 COUNTED_FUNCTION(tradekeep_claim_lease, claim_lease, ARGUMENT_SCOPE)

@@ -90,7 +90,7 @@ scope_settings(text *scope)
 		bool		isnull;
 		Datum		value = slot_getattr(slot, SCOPE_TTL, &isnull);
 
-		settings.ttl = isnull ? 0 : ttl_to_usecs(DatumGetIntervalP(value));
+		settings.ttl = isnull ? 0 : ttl_to_usecs(DatumGetIntervalP(value), "ttl");
 		value = slot_getattr(slot, SCOPE_EXPIRY, &isnull);
 		settings.expiry = expiry_from_text(DatumGetTextPP(value));
 		value = slot_getattr(slot, SCOPE_TIMEFRAME, &isnull);
@@ -137,7 +137,7 @@ tradekeep_set_scope(PG_FUNCTION_ARGS)
 				 errhint("fixed and sliding take a ttl, candle takes a timeframe and no ttl.")));
 	if (!PG_ARGISNULL(1))
 	{
-		ttl_to_usecs(PG_GETARG_INTERVAL_P(1));
+		ttl_to_usecs(PG_GETARG_INTERVAL_P(1), "ttl");
 		values[1] = PG_GETARG_DATUM(1);
 		nulls[1] = ' ';
 	}

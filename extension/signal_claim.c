@@ -92,7 +92,7 @@ signal_term_arguments(FunctionCallInfo fcinfo, int tolerance_argno, int ttl_argn
 		term.ttl = require_ttl(scope, &settings);
 	}
 	else
-		term.ttl = ttl_to_usecs(PG_GETARG_INTERVAL_P(ttl_argno));
+		term.ttl = ttl_to_usecs(PG_GETARG_INTERVAL_P(ttl_argno), "ttl");
 	term.replayed = !PG_ARGISNULL(at_argno);
 	term.at = at_argument(fcinfo, at_argno);
 	settle_signal_term(&term);
