@@ -16,16 +16,19 @@ enum
 	TS, OPEN, HIGH, LOW, CLOSE, VOLUME, CLOSED, COLUMNS
 };
 
+#define COLUMN_TYPES OID_TIMESTAMPTZ_ARRAY, OID_FLOAT8_ARRAY, OID_FLOAT8_ARRAY, \
+	OID_FLOAT8_ARRAY, OID_FLOAT8_ARRAY, OID_FLOAT8_ARRAY, OID_BOOL_ARRAY
+
 /* $1 symbol, $2 timeframe, $3 how many, then the columns. */
 static const tki_statement upsert_candles_statement = {
 	.id = TKI_UPSERT_CANDLES,.access = TKI_WRITE,
 	.name = "tradekeep_" TRADEKEEP_VERSION "_upsert_candles",
 	.sql = "SELECT inserted, updated, unchanged, ignored FROM tradekeep.upsert_candles("
-	"pg_catalog.array_fill($1, ARRAY[$3]), pg_catalog.array_fill($2::tradekeep.timeframe, ARRAY[$3]),"
+	"pg_catalog.array_fill($1, ARRAY[$3]),"
+	" pg_catalog.array_fill($2::tradekeep.timeframe, ARRAY[$3]),"
 	" $4, $5, $6, $7, $8, $9, $10)",
 	.count = 3 + COLUMNS,
-	.types = {OID_TEXT, OID_INFERRED, OID_INT4, OID_TIMESTAMPTZ_ARRAY, OID_FLOAT8_ARRAY,
-		OID_FLOAT8_ARRAY, OID_FLOAT8_ARRAY, OID_FLOAT8_ARRAY, OID_FLOAT8_ARRAY, OID_BOOL_ARRAY}
+	.types = {OID_TEXT, OID_INFERRED, OID_INT4, COLUMN_TYPES}
 };
 
 /* The same with $1 a column too. */
@@ -36,8 +39,7 @@ static const tki_statement upsert_symbols_statement = {
 	"$1, pg_catalog.array_fill($2::tradekeep.timeframe, ARRAY[$3]),"
 	" $4, $5, $6, $7, $8, $9, $10)",
 	.count = 3 + COLUMNS,
-	.types = {OID_TEXT_ARRAY, OID_INFERRED, OID_INT4, OID_TIMESTAMPTZ_ARRAY, OID_FLOAT8_ARRAY,
-		OID_FLOAT8_ARRAY, OID_FLOAT8_ARRAY, OID_FLOAT8_ARRAY, OID_FLOAT8_ARRAY, OID_BOOL_ARRAY}
+	.types = {OID_TEXT_ARRAY, OID_INFERRED, OID_INT4, COLUMN_TYPES}
 };
 
 static void

@@ -99,10 +99,10 @@ decide(tk_client *client, const tki_statement *statement, const tki_parameters *
 		}
 	}
 	if (answer != NULL)
-		*answer = (tk_answer)
-		{
-			tier, tki_now_us() - start
-		};
+	{
+		answer->tier = tier;
+		answer->latency = tki_now_us() - start;
+	}
 	return tier != TK_TIER_NONE ? verdict : tki_verdict_of_failure(client);
 }
 
@@ -111,10 +111,10 @@ static tk_verdict
 refused(tk_answer *answer)
 {
 	if (answer != NULL)
-		*answer = (tk_answer)
-		{
-			TK_TIER_NONE, 0
-		};
+	{
+		answer->tier = TK_TIER_NONE;
+		answer->latency = 0;
+	}
 	return TK_REFUSED;
 }
 

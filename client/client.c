@@ -19,14 +19,13 @@ tk_options_init(tk_options *options)
 {
 	const char *url = getenv("DATABASE_URL");
 
-	*options = (tk_options)
-	{
-		.database_url = url != NULL && url[0] != '\0' ? url : NULL,
-		.connect_timeout = 5000,
-		.call_timeout = 30000,
-		.backoff_min = 100,
-		.backoff_max = 30000,
-	};
+	memset(options, 0, sizeof(*options));
+	if (url != NULL && url[0] != '\0')
+		options->database_url = url;
+	options->connect_timeout = 5000;
+	options->call_timeout = 30000;
+	options->backoff_min = 100;
+	options->backoff_max = 30000;
 }
 
 /* What is not positive is the default. */
@@ -96,8 +95,8 @@ tk_close(tk_client *client)
 		return;
 
 	/*
-	 * In a child of the process that opened it, the connection is still the
-	 * parent's: closing it must not say goodbye to the server.
+	 * In a child of the process that opened it, the connection is still the parent's: closing it
+	 * must not say goodbye to the server.
 	 */
 	if (client->connection != NULL && client->generation != tki_generation)
 	{
@@ -193,7 +192,7 @@ tki_now_ms(void)
 }
 
 void
-tki_log(tk_client *client, tk_log_level level, const char *format, ...)
+tki_log(tk_client *client, tk_log_level level, const char *format,...)
 {
 	char		message[1280];
 	va_list		arguments;
@@ -214,7 +213,7 @@ tki_clear_error(tk_client *client)
 }
 
 void
-tki_fail(tk_client *client, tk_error_code code, const char *sqlstate, const char *format, ...)
+tki_fail(tk_client *client, tk_error_code code, const char *sqlstate, const char *format,...)
 {
 	va_list		arguments;
 
@@ -227,7 +226,7 @@ tki_fail(tk_client *client, tk_error_code code, const char *sqlstate, const char
 }
 
 void
-tki_hint(tk_client *client, const char *format, ...)
+tki_hint(tk_client *client, const char *format,...)
 {
 	va_list		arguments;
 
@@ -256,7 +255,7 @@ tki_copy_text(char *target, size_t size, const char *source)
 tk_verdict
 tki_verdict_of_failure(const tk_client *client)
 {
-	static const char *const refusals[] = {"TK", "22", "23", "42", "0A", "25006"};
+	static const char *const refusals[] = {"TK", "22", "23", "42", "3F", "0A", "25006"};
 
 	if (client->error == TK_ERROR_ARGUMENT)
 		return TK_REFUSED;

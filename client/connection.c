@@ -66,7 +66,7 @@ tki_enter(tk_client *client)
 int
 tki_poll(int fd, short events, int64_t deadline)
 {
-	struct pollfd entry = {.fd = fd, .events = events};
+	struct pollfd entry = {.fd = fd,.events = events};
 
 	for (;;)
 	{
@@ -99,7 +99,7 @@ receive_notice(void *context, const PGresult *notice)
  * gave one, the first line as message, the others as hint.  The connection is
  * in verbose mode, the only way libpq tells the SQLSTATE here:
  *
- *		connection to server … failed: FATAL:  28P01: password authentication …
+ *		connection to server … failed: FATAL:  28P01: password authentication failed
  *		LOCATION:  auth_failed, auth.c:334
  */
 static void
@@ -220,8 +220,10 @@ back_off(tk_client *client)
 	int			longest = client->options.backoff_min;
 	int			pause;
 
-	for (int i = 0; i < client->failures && longest < client->options.backoff_max; i++)
-		longest = longest > client->options.backoff_max / 2 ? client->options.backoff_max : longest * 2;
+	for (int i = 0; i < client->failures && longest <= client->options.backoff_max / 2; i++)
+		longest *= 2;
+	if (longest > client->options.backoff_max)
+		longest = client->options.backoff_max;
 	client->failures++;
 	pause = 1 + random_below(longest);
 	client->next_attempt = tki_now_ms() + pause;
@@ -255,8 +257,8 @@ tki_connect(tk_client *client, bool despite_backoff)
 	client->failures = 0;
 	client->next_attempt = 0;
 	client->connections++;
-	tki_log(client, TK_LOG_INFO, "%s to server %d", client->connections > 1 ? "reconnected" : "connected",
-			PQserverVersion(client->connection));
+	tki_log(client, TK_LOG_INFO, "connected to server %d, connection %lld of this handle",
+			PQserverVersion(client->connection), (long long) client->connections);
 	return true;
 }
 
@@ -295,6 +297,7 @@ tki_drop_connection(tk_client *client)
 	client->connection = NULL;
 	client->prepared = 0;
 	client->condemned = false;
+	client->in_transaction = false;
 	client->last_use = 0;
 }
 
@@ -342,9 +345,11 @@ tk_connect(tk_client *client)
 		return -1;
 	if (client->connection != NULL)
 	{
+		bool		in_transaction = tki_in_transaction(client);
+
 		if (!tki_connection_is_dead(client))
 			return 0;
-		client->transaction_lost |= tki_in_transaction(client);
+		client->transaction_lost |= in_transaction;
 		tki_drop_connection(client);
 	}
 	return tki_connect(client, true) ? 0 : -1;

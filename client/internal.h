@@ -110,6 +110,7 @@ struct tk_client
 	uint64_t	prepared;		/* statements that the connection knows, by id */
 	bool		unnamed;		/* prepared statements do not survive: a pooler is between */
 	bool		condemned;		/* the server announced that it ends the connection */
+	bool		in_transaction; /* when a statement last ended */
 	bool		transaction_lost;	/* the connection broke inside a transaction */
 	int64_t		last_use;		/* when a statement was last sent, on the monotonic clock, in ms */
 
@@ -136,12 +137,12 @@ struct tk_client
 /* client.c */
 extern int64_t tki_now_ms(void);
 extern int64_t tki_now_us(void);
-extern void tki_log(tk_client *client, tk_log_level level, const char *format, ...)
+extern void tki_log(tk_client *client, tk_log_level level, const char *format,...)
 			__attribute__((format(printf, 3, 4)));
 extern void tki_clear_error(tk_client *client);
 extern void tki_fail(tk_client *client, tk_error_code code, const char *sqlstate,
-					 const char *format, ...) __attribute__((format(printf, 4, 5)));
-extern void tki_hint(tk_client *client, const char *format, ...)
+					 const char *format,...) __attribute__((format(printf, 4, 5)));
+extern void tki_hint(tk_client *client, const char *format,...)
 			__attribute__((format(printf, 2, 3)));
 extern void tki_copy_text(char *target, size_t size, const char *source);
 extern tk_verdict tki_verdict_of_failure(const tk_client *client);

@@ -22,7 +22,7 @@
 /* In ms; looking at the socket costs two in a hundred of the fastest call. */
 #define MOMENT 1
 
-typedef enum outcome
+typedef enum call_outcome
 {
 	ANSWERED,
 	REJECTED,					/* the server raised an error: the statement had no effect */
@@ -30,8 +30,12 @@ typedef enum outcome
 	LOST,						/* the connection is gone; the statement may have had its effect */
 	TIMED_OUT,					/* the same, for the want of an answer in time */
 	NOT_SENT					/* libpq would not take it */
-} outcome;
+} call_outcome;
 
+/*
+ * A transaction of the handle, or one begun on tk_connection().  Of a connection
+ * that it saw breaking, libpq does not know it any more.
+ */
 bool
 tki_in_transaction(const tk_client *client)
 {
@@ -40,7 +44,7 @@ tki_in_transaction(const tk_client *client)
 	if (client->connection == NULL)
 		return false;
 	status = PQtransactionStatus(client->connection);
-	return status == PQTRANS_INTRANS || status == PQTRANS_INERROR;
+	return status == PQTRANS_UNKNOWN ? client->in_transaction : status != PQTRANS_IDLE;
 }
 
 static const char *
@@ -76,7 +80,7 @@ await_result(PGconn *connection, int64_t deadline)
  * What an error result means.  `answered`: the statement's own result had come
  * before, so that only its commit can have failed.
  */
-static outcome
+static call_outcome
 judge(const tki_statement *statement, PGconn *connection, const PGresult *error, bool answered)
 {
 	const char *sqlstate = field(error, PG_DIAG_SQLSTATE);
@@ -86,8 +90,7 @@ judge(const tki_statement *statement, PGconn *connection, const PGresult *error,
 		return REJECTED;
 
 	/*
-	 * A pooler reports the loss of its own connection under class 08: it knows no
-	 * more than we do.
+	 * A pooler reports the loss of its own connection under class 08: it knows no more than we do.
 	 */
 	if (severity[0] != '\0' && strncmp(sqlstate, "08", 2) != 0 &&
 		statement->access != TKI_COMMIT && !answered)
@@ -96,11 +99,11 @@ judge(const tki_statement *statement, PGconn *connection, const PGresult *error,
 }
 
 /* Waits for the answer to what was sent.  *answer is then a result or the first error, or null. */
-static outcome
+static call_outcome
 collect(tk_client *client, const tki_statement *statement, int64_t deadline, PGresult **answer)
 {
 	PGresult   *result;
-	outcome		outcome = LOST;
+	call_outcome outcome = LOST;
 	bool		answered = false;
 	bool		failed = false;
 
@@ -141,10 +144,10 @@ collect(tk_client *client, const tki_statement *statement, int64_t deadline, PGr
 	}
 }
 
-static outcome
+static call_outcome
 prepare(tk_client *client, const tki_statement *statement, int64_t deadline, PGresult **answer)
 {
-	outcome		outcome;
+	call_outcome outcome;
 
 	if (!PQsendPrepare(client->connection, statement->name, statement->sql, statement->count,
 					   statement->types))
@@ -159,7 +162,7 @@ prepare(tk_client *client, const tki_statement *statement, int64_t deadline, PGr
 	return outcome == LOST ? LOST_UNDONE : outcome;
 }
 
-static outcome
+static call_outcome
 attempt(tk_client *client, const tki_statement *statement, const tki_parameters *parameters,
 		int64_t deadline, PGresult **answer)
 {
@@ -176,7 +179,7 @@ attempt(tk_client *client, const tki_statement *statement, const tki_parameters 
 	{
 		if ((client->prepared & (UINT64_C(1) << statement->id)) == 0)
 		{
-			outcome		outcome = prepare(client, statement, deadline, answer);
+			call_outcome outcome = prepare(client, statement, deadline, answer);
 
 			if (outcome != ANSWERED)
 				return outcome;
@@ -204,17 +207,18 @@ ready(tk_client *client, int64_t now)
 		tki_hint(client, "Nothing of it was written. Roll it back, and begin again.");
 		return false;
 	}
-	if (client->connection != NULL && now - client->last_use > MOMENT &&
-		tki_connection_is_dead(client))
+	if (client->connection != NULL && now - client->last_use > MOMENT)
 	{
-		tki_log(client, TK_LOG_WARNING, "the server closed the idle connection");
-		if (tki_in_transaction(client))
+		bool		in_transaction = tki_in_transaction(client);
+
+		if (tki_connection_is_dead(client))
 		{
-			client->transaction_lost = true;
+			tki_log(client, TK_LOG_WARNING, "the server closed the idle connection");
 			tki_drop_connection(client);
-			return ready(client, now);
+			client->transaction_lost = in_transaction;
+			if (in_transaction)
+				return ready(client, now);
 		}
-		tki_drop_connection(client);
 	}
 	return client->connection != NULL || tki_connect(client, false);
 }
@@ -227,9 +231,10 @@ report(tk_client *client, const PGresult *error)
 	const char *detail = field(error, PG_DIAG_MESSAGE_DETAIL);
 	const char *hint = field(error, PG_DIAG_MESSAGE_HINT);
 	bool		missing = strcmp(sqlstate, "3F000") == 0 || strcmp(sqlstate, "42883") == 0;
-	bool		going_away = strncmp(sqlstate, "08", 2) == 0 ||
-		strncmp(sqlstate, "57P0", 4) == 0 || strcmp(sqlstate, "53300") == 0;
+	bool		going_away;
 
+	going_away = strncmp(sqlstate, "08", 2) == 0 || strncmp(sqlstate, "57P0", 4) == 0 ||
+		strcmp(sqlstate, "53300") == 0;
 	tki_fail(client, going_away ? TK_ERROR_CONNECTION : TK_ERROR_SERVER, sqlstate, "%s%s%s%s",
 			 field(error, PG_DIAG_MESSAGE_PRIMARY), detail[0] != '\0' ? " (" : "", detail,
 			 detail[0] != '\0' ? ")" : "");
@@ -237,12 +242,15 @@ report(tk_client *client, const PGresult *error)
 			 "CREATE EXTENSION tradekeep; ALTER EXTENSION tradekeep UPDATE;" : hint);
 }
 
-/* Sets the error for a connection that broke, and forgets the connection. */
+/*
+ * Sets the error for a connection that broke, and forgets the connection.
+ * `undone`: there was a transaction open, and its commit had not been sent.
+ */
 static void
-report_loss(tk_client *client, outcome outcome, tki_access access, const PGresult *error)
+report_loss(tk_client *client, call_outcome outcome, tki_access access, bool undone,
+			const PGresult *error)
 {
-	bool		in_transaction = access != TKI_COMMIT && tki_in_transaction(client);
-	bool		unknown = outcome != LOST_UNDONE && access != TKI_READ && !in_transaction;
+	bool		unknown = outcome != LOST_UNDONE && access != TKI_READ && !undone;
 	char		reason[256];
 
 	if (outcome == TIMED_OUT)
@@ -260,14 +268,14 @@ report_loss(tk_client *client, outcome outcome, tki_access access, const PGresul
 			 "lost the connection to the server: %s", reason);
 	if (unknown)
 		tki_hint(client, "The call may or may not have had its effect.");
-	else if (in_transaction)
+	else if (undone)
 		tki_hint(client, "Nothing of the transaction was written. Roll it back, and begin again.");
 	tki_log(client, TK_LOG_WARNING, "%s", client->message);
 
 	if (outcome == TIMED_OUT)
 		tki_cancel(client);
-	client->transaction_lost = in_transaction;
 	tki_drop_connection(client);
+	client->transaction_lost = undone;
 }
 
 /* A pooler handed us a server that does not have, or has already, what we prepared. */
@@ -291,31 +299,32 @@ tki_execute(tk_client *client, const tki_statement *statement, const tki_paramet
 	for (bool repeated = false;; repeated = true)
 	{
 		PGresult   *answer;
-		outcome		outcome;
+		call_outcome outcome;
 		bool		in_transaction;
 		bool		again = false;
 
 		if (!ready(client, now))
 			return NULL;
 		if (client->last_use == 0)
-			now = tki_now_ms();	/* connecting took its own time */
+			now = tki_now_ms(); /* connecting took its own time */
 		client->last_use = now;
 		in_transaction = tki_in_transaction(client);
 		outcome = attempt(client, statement, parameters, now + client->options.call_timeout,
 						  &answer);
+		client->in_transaction = tki_in_transaction(client);
 		switch (outcome)
 		{
 			case ANSWERED:
 				return answer;
 			case REJECTED:
+				report(client, answer);
 				if (pooler_is_between(answer) && !client->unnamed)
 				{
-					tki_log(client, TK_LOG_INFO, "a pooler is in between: statements are sent unprepared");
+					tki_log(client, TK_LOG_INFO,
+							"a pooler is in between: statements are sent unprepared");
 					client->unnamed = true;
 					again = !in_transaction;
 				}
-				else
-					report(client, answer);
 				break;
 			case NOT_SENT:
 				tki_fail(client, TK_ERROR_ARGUMENT, "", "%s", PQerrorMessage(client->connection));
@@ -324,8 +333,10 @@ tki_execute(tk_client *client, const tki_statement *statement, const tki_paramet
 			case LOST_UNDONE:
 			case LOST:
 			case TIMED_OUT:
-				report_loss(client, outcome, statement->access, answer);
-				again = client->error == TK_ERROR_CONNECTION && outcome != TIMED_OUT && !in_transaction;
+				report_loss(client, outcome, statement->access,
+							in_transaction && statement->access != TKI_COMMIT, answer);
+				again = client->error == TK_ERROR_CONNECTION && outcome != TIMED_OUT &&
+					!in_transaction;
 				break;
 		}
 		PQclear(answer);

@@ -3,10 +3,11 @@
  *		libtradekeep: what a trading bot must not forget or do twice, kept in
  *		PostgreSQL by the extension tradekeep.
  *
- * One handle per thread.  A handle is opened once and lives as long as the
- * bot: it connects when it is first needed, notices that the server went away,
- * and reconnects with exponential backoff and jitter.  No call retries a write
- * whose outcome is unknown.
+ * One handle per thread, and after a fork one of the child's own.  A handle is
+ * opened once and lives as long as the bot: it connects when it is first needed,
+ * notices that the server went away, and reconnects with exponential backoff and
+ * jitter.  No call retries a write whose outcome is unknown.  Behind a pooler in
+ * transaction mode everything works, without prepared statements and so slower.
  *
  * Ownership: tk_open() makes the only object a caller must free, with
  * tk_close().  Strings returned by a function of the handle belong to the
@@ -78,12 +79,14 @@ typedef void (*tk_log_function) (void *context, tk_log_level level, const char *
 typedef struct tk_options
 {
 	const char *database_url;	/* libpq URI or keywords; also postgresql+asyncpg://. Null: libpq's
-								 * own environment (PGHOST, PGDATABASE, …) */
+								 * own environment (PGHOST, PGDATABASE, ...) */
 	const char *application_name;	/* as pg_stat_activity shows it; "tradekeep" */
 	int			connect_timeout;	/* ms for one attempt; 5000 */
-	int			call_timeout;	/* ms until a call gives up waiting for the server; 30000 */
-	int			backoff_min;	/* ms before the second attempt to connect; 100 */
-	int			backoff_max;	/* ms, the most that is waited between two attempts; 30000 */
+	int			call_timeout;	/* ms until a call gives up waiting for the server, connecting not
+								 * counted; 30000 */
+	int			backoff_min;	/* ms, the longest pause after a first failed attempt to connect:
+								 * it doubles, and the pause is drawn at random below it; 100 */
+	int			backoff_max;	/* ms, the longest pause of all; 30000 */
 	tk_log_function log;		/* null: silence */
 	void	   *log_context;
 } tk_options;
@@ -102,14 +105,14 @@ extern void tk_close(tk_client *client);
 
 /*
  * Connects now, waiting as long as one attempt may take.  While a backoff runs,
- * calls fail at once with TK_ERROR_CONNECTION instead of waiting; this one tries
- * all the same.
+ * calls fail at once, as the last attempt did, instead of waiting; this one
+ * tries all the same.
  */
 extern int	tk_connect(tk_client *client);
 
 extern tk_error_code tk_error(const tk_client *client);
 extern const char *tk_sqlstate(const tk_client *client);	/* five characters, or "" */
-extern const char *tk_message(const tk_client *client);	/* "" after success */
+extern const char *tk_message(const tk_client *client); /* "" after success */
 extern const char *tk_hint(const tk_client *client);	/* "" when there is none */
 
 extern const char *tk_verdict_name(tk_verdict verdict);
@@ -143,7 +146,8 @@ extern tk_verdict tk_claim(tk_client *client, const char *scope, const char *key
 /*
  * Claims many keys of one scope in one round trip.  verdicts[i] answers keys[i];
  * of a key that comes twice, the first may be claimed.  Returns -1, and fills
- * verdicts with TK_UNAVAILABLE or TK_REFUSED, when there is no answer.
+ * verdicts with TK_UNAVAILABLE or TK_REFUSED, when there is no answer.  Up to
+ * 1,000,000 keys.
  */
 extern int	tk_claim_many(tk_client *client, const char *scope, const char *const *keys,
 						  size_t count, int64_t ttl, tk_verdict *verdicts);
@@ -188,7 +192,9 @@ typedef struct tk_upsert_counts
 
 /*
  * Stores candles of one symbol and timeframe in one round trip: all of them or,
- * when one is refused, none.  `counts` may be null.
+ * when one is refused, none.  Prices are the server's to judge: it refuses what is
+ * not finite, high < low and the like with SQLSTATE TK005.  `counts` may be null.
+ * Up to 1,000,000 candles; none at all only checks the arguments.
  */
 extern int	tk_upsert_candles(tk_client *client, const char *symbol, const char *timeframe,
 							  const tk_candle *candles, size_t count, tk_upsert_counts *counts);
@@ -219,7 +225,8 @@ extern int	tk_health_check(tk_client *client, tk_health *health);
 /*
  * The connection below, for SQL that has no call here, in the same transaction
  * if one is open.  Null while there is none.  It stays the handle's: never
- * finish it, and leave no result unread.
+ * finish it, and leave no result unread.  It is in libpq's nonblocking mode, in
+ * which PQexec() and its like work as ever.
  */
 struct pg_conn;
 extern struct pg_conn *tk_connection(tk_client *client);

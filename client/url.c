@@ -19,6 +19,7 @@ static const struct
 	const char *name;
 	const char *libpq_name;
 }			driver_parameters[] =
+
 {
 	{"ssl", "sslmode"},
 	{"statement_cache_size", NULL},

@@ -27,31 +27,31 @@
 #define ATTEMPTS 300
 #define PAUSE 100
 
-typedef enum step
+typedef enum bot_step
 {
 	GO_ON,
 	TRY_AGAIN,
 	GIVE_UP
-} step;
+} bot_step;
 
-typedef struct bot
+typedef struct bot_state
 {
-	demo	   *demo;
+	demo_state *demo;
 	tk_client  *client;
-	tally		tally;
-} bot;
+	bot_tally	tally;
+} bot_state;
 
 static void
-report(const bot *bot, const char *event, long long number)
+report(const bot_state *bot, const char *event, long long number)
 {
 	if (dprintf(bot->demo->reports, "%s %lld\n", event, number) < 0)
 		exit(EXIT_FAILED);		/* the parent is gone */
 }
 
 static void
-report_tally(const bot *bot)
+report_tally(const bot_state *bot)
 {
-	const tally *t = &bot->tally;
+	const bot_tally *t = &bot->tally;
 
 	dprintf(bot->demo->reports, "tally %lld %lld %lld %lld %lld %lld %lld\n", (long long) t->seen,
 			(long long) t->processed, (long long) t->spared_candles,
@@ -61,22 +61,22 @@ report_tally(const bot *bot)
 
 /* The kill that is next in the plan, or null. */
 static const kill_plan *
-next_kill(const demo *demo)
+next_kill(const demo_state *demo)
 {
 	return demo->settled < KILLS ? &demo->kills[demo->settled] : NULL;
 }
 
 static size_t
-kill_candle(const demo *demo, const kill_plan *plan)
+kill_candle(const demo_state *demo, const kill_plan *plan)
 {
 	return demo->signals[plan->signal].candle;
 }
 
 /* Lets the other bot go first where it is to be killed: else we might take its signal. */
 static void
-give_way(bot *bot, size_t i)
+give_way(bot_state *bot, size_t i)
 {
-	demo	   *demo = bot->demo;
+	demo_state *demo = bot->demo;
 	const kill_plan *plan;
 	char		order;
 
@@ -92,7 +92,7 @@ give_way(bot *bot, size_t i)
 
 /* Where the plan says so, tells the parent and waits for the end. */
 static void
-maybe_die(bot *bot, size_t i, point point)
+maybe_die(bot_state *bot, size_t i, kill_point point)
 {
 	const kill_plan *plan = next_kill(bot->demo);
 
@@ -107,9 +107,9 @@ maybe_die(bot *bot, size_t i, point point)
 
 /* Alive after a candle at which it should have died: the parent must not wait for it. */
 static void
-report_missed_kills(bot *bot, size_t i)
+report_missed_kills(bot_state *bot, size_t i)
 {
-	demo	   *demo = bot->demo;
+	demo_state *demo = bot->demo;
 	const kill_plan *plan;
 
 	while ((plan = next_kill(demo)) != NULL && plan->bot == demo->bot &&
@@ -118,12 +118,13 @@ report_missed_kills(bot *bot, size_t i)
 }
 
 /* A failed call is worth another try, unless it was refused. */
-static step
-failed(bot *bot, bool refused)
+static bot_step
+failed(bot_state *bot, bool refused)
 {
-	bool		hopeless = refused || tk_error(bot->client) == TK_ERROR_ARGUMENT ||
-	tk_error(bot->client) == TK_ERROR_AUTHENTICATION;
+	tk_error_code error = tk_error(bot->client);
+	bool		hopeless;
 
+	hopeless = refused || error == TK_ERROR_ARGUMENT || error == TK_ERROR_AUTHENTICATION;
 	if (hopeless)
 		report_failure(bot->client);
 	tk_rollback(bot->client);
@@ -131,7 +132,7 @@ failed(bot *bot, bool refused)
 }
 
 static bool
-insert_delivery(bot *bot, const signal_event *signal)
+insert_delivery(bot_state *bot, const signal_event *signal)
 {
 	char		name[16];
 	char		price[32];
@@ -155,8 +156,8 @@ insert_delivery(bot *bot, const signal_event *signal)
 }
 
 /* Sends a signal whose claim is held, inside the transaction that holds it. */
-static step
-deliver(bot *bot, size_t i, const signal_event *signal)
+static bot_step
+deliver(bot_state *bot, size_t i, const signal_event *signal)
 {
 	char		line[KEY_BYTES + 64];
 
@@ -185,7 +186,7 @@ deliver(bot *bot, size_t i, const signal_event *signal)
 
 /* The signal that the rule finds in what the bot has seen so far, or null. */
 static const signal_event *
-evaluate(const demo *demo, size_t i)
+evaluate(const demo_state *demo, size_t i)
 {
 	if (feed_rule(demo->candles, i) == NULL)
 		return NULL;
@@ -197,16 +198,16 @@ evaluate(const demo *demo, size_t i)
 	return NULL;
 }
 
-static step
-process(bot *bot, size_t i)
+static bot_step
+process(bot_state *bot, size_t i)
 {
-	demo	   *demo = bot->demo;
+	demo_state *demo = bot->demo;
 	tk_client  *client = bot->client;
 	const tk_candle *candle = &demo->candles[i];
 	const signal_event *signal;
 	tk_verdict	verdict;
 	bool		sending = false;
-	step		step;
+	bot_step	step;
 
 	if (tk_upsert_candles(client, demo->symbol, DEMO_TIMEFRAME, candle, 1, NULL) != 0)
 		return failed(bot, tk_error(client) == TK_ERROR_SERVER);
@@ -246,12 +247,12 @@ process(bot *bot, size_t i)
 }
 
 static int
-follow_feed(bot *bot)
+follow_feed(bot_state *bot)
 {
 	for (size_t i = 0; i < bot->demo->count; i++)
 	{
 		int			attempts = 1;
-		step		step;
+		bot_step	step;
 
 		give_way(bot, i);
 		while ((step = process(bot, i)) == TRY_AGAIN && attempts++ < ATTEMPTS)
@@ -271,8 +272,8 @@ follow_feed(bot *bot)
 int
 bot_main(int argc, char **argv)
 {
-	demo		demo;
-	bot			bot = {.demo = &demo};
+	demo_state	demo;
+	bot_state	bot = {.demo = &demo};
 	char		name[32];
 	int			status = demo_options(&demo, "demo", argc, argv);
 

@@ -25,7 +25,7 @@ enum
 };
 
 /* main.c */
-extern int	wrong_usage(const char *subcommand, const char *format, ...)
+extern int	wrong_usage(const char *subcommand, const char *format,...)
 			__attribute__((format(printf, 2, 3)));
 extern tk_client *open_client(const char *url, const char *application_name);
 extern int	report_failure(tk_client *client);
@@ -43,12 +43,12 @@ extern const char *const import_help;
 extern const char *const demo_help;
 
 /* terminal.c */
-typedef enum colour
+typedef enum text_colour
 {
 	PLAIN, BOLD, DIM, GREEN, YELLOW, RED
-} colour;
+} text_colour;
 
-extern const char *paint(FILE *stream, colour colour);
+extern const char *paint(FILE *stream, text_colour colour);
 extern const char *with_commas(int64_t number, char buffer[32]);
 extern void show_progress(const char *what, double done, int64_t count, double seconds);
 extern void hide_progress(void);

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -26,7 +27,7 @@
 #define LOOK_PAUSE 2
 
 const char *const demo_help =
-"tradekeep demo [OPTION…]\n"
+"tradekeep demo [OPTION...]\n"
 "\n"
 "Two bot processes follow the same candles. Each stores them, asks whether the candle is\n"
 "its own to process, evaluates a rule (the mean of 9 closes crosses the mean of 21), claims\n"
@@ -46,29 +47,29 @@ const char *const demo_help =
 "Exit codes: 0 proved; 1 the proof fails, or something else did; 2 wrong usage; 3 database\n"
 "not reachable.";
 
-typedef struct process
+typedef struct bot_process
 {
 	pid_t		pid;			/* 0: there is none */
 	FILE	   *reports;
 	int			orders;
 	size_t		progress;
-} process;
+} bot_process;
 
-typedef struct stage
+typedef struct demo_stage
 {
-	demo		demo;
+	demo_state	demo;
 	tk_client  *client;
 	char	  **arguments;		/* the parent's own, for the bots */
-	process		bots[BOTS];
+	bot_process bots[BOTS];
 	bot_record	records[BOTS];
 	kill_record kills[KILLS];
 	int			settled;
 	struct timespec start;
-} stage;
+} demo_stage;
 
 /* Reads the options of the parent, and those that it gives its bots. */
 int
-demo_options(demo *demo, const char *subcommand, int argc, char **argv)
+demo_options(demo_state *demo, const char *subcommand, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"url", required_argument, NULL, 'u'},
@@ -86,10 +87,11 @@ demo_options(demo *demo, const char *subcommand, int argc, char **argv)
 	int			option;
 	long long	candles = 0;
 
-	*demo = (struct demo)
-	{
-		.log = "tradekeep-demo.log",.symbol = "DEMO/USDT",.seed = 42,.bot = -1
-	};
+	memset(demo, 0, sizeof(*demo));
+	demo->log = "tradekeep-demo.log";
+	demo->symbol = "DEMO/USDT";
+	demo->seed = 42;
+	demo->bot = -1;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
 	{
 		char	   *end = "";
@@ -145,7 +147,7 @@ demo_options(demo *demo, const char *subcommand, int argc, char **argv)
 
 /* Runs SQL with the symbol as $1; true when it succeeded, and *answer is its first value or "". */
 static bool
-run_sql(stage *stage, const char *sql, char *answer, size_t size)
+run_sql(demo_stage *stage, const char *sql, char *answer, size_t size)
 {
 	const char *values[] = {stage->demo.symbol};
 	PGconn	   *connection = tk_connection(stage->client);
@@ -167,23 +169,23 @@ run_sql(stage *stage, const char *sql, char *answer, size_t size)
  * a symbol that has candles or claims must have been marked by a demo.
  */
 static bool
-prepare_database(stage *stage)
+prepare_database(demo_stage *stage)
 {
 	static const char *const statements[] = {
 		"CREATE SCHEMA IF NOT EXISTS tradekeep_demo",
 		"CREATE TABLE IF NOT EXISTS tradekeep_demo.symbol (symbol text PRIMARY KEY)",
 		/* No unique constraint: a signal that is granted twice must show. */
-		"CREATE TABLE IF NOT EXISTS tradekeep_demo.delivery (signal_key text NOT NULL,"
-		" bot text NOT NULL, sent_at timestamptz NOT NULL DEFAULT clock_timestamp(),"
-		" direction text NOT NULL, price double precision NOT NULL)",
+		("CREATE TABLE IF NOT EXISTS tradekeep_demo.delivery (signal_key text NOT NULL,"
+		 " bot text NOT NULL, sent_at timestamptz NOT NULL DEFAULT clock_timestamp(),"
+		 " direction text NOT NULL, price double precision NOT NULL)"),
 	};
 	static const char *const clearing[] = {
 		"INSERT INTO tradekeep_demo.symbol VALUES ($1) ON CONFLICT DO NOTHING",
 		"DELETE FROM tradekeep_demo.delivery WHERE starts_with(signal_key, $1 || ':')",
 		"DELETE FROM tradekeep.candle WHERE symbol = $1",
 		/* A pattern that matches the symbol literally. */
-		"SELECT tradekeep.clear_claims(s, regexp_replace($1, '([][*?\\\\])', '\\\\\\1', 'g') || ':*')"
-		" FROM unnest('{candle,publish}'::text[]) AS s",
+		("SELECT tradekeep.clear_claims(s, regexp_replace($1, '([][*?\\\\])', '\\\\\\1', 'g')"
+		 " || ':*') FROM unnest('{candle,publish}'::text[]) AS s"),
 	};
 	char		foreign[8];
 
@@ -194,8 +196,9 @@ prepare_database(stage *stage)
 	}
 	if (!run_sql(stage, "SELECT NOT EXISTS (SELECT FROM tradekeep_demo.symbol WHERE symbol = $1)"
 				 " AND (EXISTS (SELECT FROM tradekeep.candle WHERE symbol = $1)"
-				 " OR EXISTS (SELECT FROM tradekeep.live_claims WHERE scope IN ('candle', 'publish')"
-				 " AND starts_with(key, $1 || ':')))", foreign, sizeof(foreign)))
+				 " OR EXISTS (SELECT FROM tradekeep.live_claims"
+				 " WHERE scope IN ('candle', 'publish') AND starts_with(key, $1 || ':')))",
+				 foreign, sizeof(foreign)))
 		return false;
 	if (foreign[0] == 't')
 	{
@@ -213,11 +216,12 @@ prepare_database(stage *stage)
 
 /* Becomes a bot: the same program with the same options and a few of its own. */
 static void
-become_bot(stage *stage, int bot, int reports, int orders)
+become_bot(demo_stage *stage, int bot, int reports, int orders)
 {
 	char		numbers[4][16];
 	char	   *own[] = {"--bot", numbers[0], "--settled", numbers[1], "--reports", numbers[2],
 	"--orders", numbers[3], NULL};
+	char		program[PATH_MAX + 1] = "";
 	size_t		count = 0;
 	char	  **arguments;
 
@@ -235,14 +239,15 @@ become_bot(stage *stage, int bot, int reports, int orders)
 	memcpy(arguments + 2, stage->arguments + 1, (count - 1) * sizeof(char *));
 	memcpy(arguments + 1 + count, own, sizeof(own));
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	execv("/proc/self/exe", arguments);
+	if (readlink("/proc/self/exe", program, sizeof(program) - 1) > 0)
+		execv(program, arguments);
 	_exit(EXIT_FAILED);
 }
 
 static bool
-start_bot(stage *stage, int bot)
+start_bot(demo_stage *stage, int bot)
 {
-	process    *process = &stage->bots[bot];
+	bot_process *process = &stage->bots[bot];
 	int			reports[2];
 	int			orders[2];
 
@@ -275,9 +280,9 @@ start_bot(stage *stage, int bot)
 
 /* Waits for the end of a bot; returns its wait status. */
 static int
-bury_bot(stage *stage, int bot)
+bury_bot(demo_stage *stage, int bot)
 {
-	process    *process = &stage->bots[bot];
+	bot_process *process = &stage->bots[bot];
 	int			status = 0;
 
 	while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR)
@@ -289,7 +294,7 @@ bury_bot(stage *stage, int bot)
 }
 
 static void
-settle(stage *stage, int bot_to_tell)
+settle(demo_stage *stage, int bot_to_tell)
 {
 	stage->settled++;
 	if (stage->bots[bot_to_tell].pid > 0 && write(stage->bots[bot_to_tell].orders, "", 1) != 1)
@@ -298,7 +303,7 @@ settle(stage *stage, int bot_to_tell)
 
 /* Looks until the other bot stands waiting for a lock: for the claim of the one to be killed. */
 static bool
-see_waiting(stage *stage, int bot)
+see_waiting(demo_stage *stage, int bot)
 {
 	char		sql[256];
 	char		answer[8] = "f";
@@ -317,7 +322,7 @@ see_waiting(stage *stage, int bot)
 
 /* The bot has come to its point: lets the other one run into its claim, and kills it there. */
 static bool
-kill_bot(stage *stage, int bot)
+kill_bot(demo_stage *stage, int bot)
 {
 	kill_record *record = &stage->kills[stage->settled];
 	int			other = (bot + 1) % BOTS;
@@ -332,7 +337,7 @@ kill_bot(stage *stage, int bot)
 }
 
 static void
-add_tally(tally *sum, const char *text)
+add_tally(bot_tally *sum, const char *text)
 {
 	long long	n[7] = {0};
 
@@ -349,9 +354,9 @@ add_tally(tally *sum, const char *text)
 
 /* Takes one line from a bot; false when the demo cannot go on. */
 static bool
-hear(stage *stage, int bot)
+hear(demo_stage *stage, int bot)
 {
-	process    *process = &stage->bots[bot];
+	bot_process *process = &stage->bots[bot];
 	size_t		slower;
 	char		line[256];
 	int			status;
@@ -382,7 +387,7 @@ hear(stage *stage, int bot)
 
 /* Listens to the bots until both have come to the end of the feed. */
 static bool
-listen(stage *stage)
+listen(demo_stage *stage)
 {
 	while (stage->bots[0].pid > 0 || stage->bots[1].pid > 0)
 	{
@@ -390,10 +395,11 @@ listen(stage *stage)
 		int			ready;
 
 		for (int bot = 0; bot < BOTS; bot++)
-			entries[bot] = (struct pollfd)
 		{
-			stage->bots[bot].pid > 0 ? fileno(stage->bots[bot].reports) : -1, POLLIN, 0
-		};
+			entries[bot].fd = stage->bots[bot].pid > 0 ? fileno(stage->bots[bot].reports) : -1;
+			entries[bot].events = POLLIN;
+			entries[bot].revents = 0;
+		}
 		ready = poll(entries, BOTS, PATIENCE);
 		if (ready == 0)
 		{
@@ -410,7 +416,7 @@ listen(stage *stage)
 }
 
 static bool
-run_bots(stage *stage)
+run_bots(demo_stage *stage)
 {
 	bool		finished = start_bot(stage, 0) && start_bot(stage, 1) && listen(stage);
 
@@ -426,7 +432,7 @@ run_bots(stage *stage)
 }
 
 static void
-introduce(const demo *demo)
+introduce(const demo_state *demo)
 {
 	char		number[32];
 
@@ -445,7 +451,7 @@ introduce(const demo *demo)
 }
 
 static int
-perform(stage *stage)
+perform(demo_stage *stage)
 {
 	double		seconds;
 
@@ -471,7 +477,7 @@ perform(stage *stage)
 int
 demo_main(int argc, char **argv)
 {
-	static stage stage;
+	static demo_stage stage;
 	char	  **arguments = calloc((size_t) argc + 1, sizeof(char *));
 	int			status;
 

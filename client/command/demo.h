@@ -5,7 +5,7 @@
  * Both make the feed, the signals and the plan of kills from the same options,
  * so that only events need to pass between them:
  *
- *		bot to parent	"progress N", "point K", "missed K", "tally …", a line each
+ *		bot to parent	"progress N", "point K", "missed K", "tally N...", a line each
  *		parent to bot	a byte: one more kill of the plan is settled
  */
 #ifndef TRADEKEEP_DEMO_H
@@ -23,11 +23,11 @@
 /* The longest key: a symbol, a colon, a time. */
 #define KEY_BYTES (512 + 1 + 19 + 1)
 
-typedef enum point
+typedef enum kill_point
 {
 	BEFORE_APPEND,				/* the claims are made, nothing is sent */
 	BEFORE_COMMIT				/* it is sent, and the database does not know */
-} point;
+} kill_point;
 
 typedef struct signal_event
 {
@@ -39,11 +39,11 @@ typedef struct signal_event
 typedef struct kill_plan
 {
 	int			bot;
-	point		point;
+	kill_point	point;
 	size_t		signal;			/* index of the signal at which it happens */
 } kill_plan;
 
-typedef struct demo
+typedef struct demo_state
 {
 	const char *url;
 	const char *data;			/* a file, or null for a feed of our own */
@@ -64,10 +64,10 @@ typedef struct demo
 	int			settled;		/* kills of the plan that have happened, or never will */
 	int			reports;		/* file descriptors */
 	int			orders;
-} demo;
+} demo_state;
 
 /* What a bot did, over all its lives. */
-typedef struct tally
+typedef struct bot_tally
 {
 	int64_t		seen;			/* candles */
 	int64_t		processed;
@@ -76,12 +76,12 @@ typedef struct tally
 	int64_t		sent;			/* and committed */
 	int64_t		appended;
 	int64_t		found;			/* in the log already */
-} tally;
+} bot_tally;
 
 typedef struct bot_record
 {
 	int			lives;
-	tally		tally;
+	bot_tally	tally;
 } bot_record;
 
 typedef struct kill_record
@@ -91,23 +91,24 @@ typedef struct kill_record
 } kill_record;
 
 /* demo.c */
-extern int	demo_options(demo *demo, const char *subcommand, int argc, char **argv);
+extern int	demo_options(demo_state *demo, const char *subcommand, int argc, char **argv);
 
 /* feed.c */
-extern int	feed_make(demo *demo);
-extern void feed_free(demo *demo);
+extern int	feed_make(demo_state *demo);
+extern void feed_free(demo_state *demo);
 extern const char *feed_rule(const tk_candle *candles, size_t i);
 
 /* receiver.c */
 #define LOG_HEADER "# tradekeep demo: what was sent\n"
 
-extern void receiver_line(const demo *demo, const signal_event *signal, char *line, size_t size);
+extern void receiver_line(const demo_state *demo, const signal_event *signal, char *line,
+						  size_t size);
 extern bool receiver_has(const char *path, const char *key);
 extern bool receiver_append(const char *path, const char *line, int bot);
 extern bool receiver_reset(const char *path);
 
 /* proof.c */
-extern bool prove(const demo *demo, tk_client *client, const bot_record bots[BOTS],
+extern bool prove(const demo_state *demo, tk_client *client, const bot_record bots[BOTS],
 				  const kill_record kills[KILLS], double seconds);
 
 #endif							/* TRADEKEEP_DEMO_H */

@@ -72,7 +72,7 @@ cents(double price)
 
 /* A random walk, the same for the same seed on every machine. */
 static void
-walk(demo *demo)
+walk(demo_state *demo)
 {
 	uint64_t	state = demo->seed;
 	double		price = 100;
@@ -104,7 +104,7 @@ compare_candles(const void *a, const void *b)
 
 /* Puts candles in order; of those of the same time one stays. */
 static void
-tidy(demo *demo)
+tidy(demo_state *demo)
 {
 	size_t		kept = 0;
 
@@ -120,10 +120,10 @@ tidy(demo *demo)
 }
 
 static bool
-read_file(demo *demo)
+read_file(demo_state *demo)
 {
 	static row_reader reader;
-	problem		problem;
+	row_problem problem;
 	row_status	status = ROW_READ;
 
 	if (!rows_open(&reader, demo->data, &problem))
@@ -146,7 +146,7 @@ read_file(demo *demo)
 }
 
 static void
-make_signals(demo *demo)
+make_signals(demo_state *demo)
 {
 	for (size_t i = 0; i < demo->count; i++)
 	{
@@ -168,18 +168,19 @@ make_signals(demo *demo)
 
 /* Each bot once at each point, spread over the signals. */
 static void
-plan_kills(demo *demo)
+plan_kills(demo_state *demo)
 {
 	for (int i = 0; i < KILLS; i++)
-		demo->kills[i] = (kill_plan)
 	{
-		i % BOTS, i / BOTS, demo->signal_count * (size_t) (i + 1) / (KILLS + 1)
-	};
+		demo->kills[i].bot = i % BOTS;
+		demo->kills[i].point = i / BOTS;
+		demo->kills[i].signal = demo->signal_count * (size_t) (i + 1) / (KILLS + 1);
+	}
 }
 
 /* Makes candles, signals and the plan; returns an exit code. */
 int
-feed_make(demo *demo)
+feed_make(demo_state *demo)
 {
 	demo->candles = calloc(demo->limit, sizeof(tk_candle));
 	if (demo->candles == NULL)
@@ -203,7 +204,7 @@ feed_make(demo *demo)
 }
 
 void
-feed_free(demo *demo)
+feed_free(demo_state *demo)
 {
 	free(demo->candles);
 	free(demo->signals);

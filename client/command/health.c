@@ -16,7 +16,7 @@ const char *const health_help =
 "wrong; 3 the database cannot be reached.";
 
 static void
-line(const char *name, const char *format, ...)
+line(const char *name, const char *format,...)
 {
 	va_list		arguments;
 
@@ -45,9 +45,12 @@ consult_doctor(PGconn *connection)
 	for (int row = 0; row < PQntuples(result); row++)
 	{
 		const char *status = PQgetvalue(result, row, 1);
-		colour		colour = strcmp(status, "ok") == 0 ? GREEN :
-			strcmp(status, "warning") == 0 ? YELLOW : RED;
+		text_colour colour = RED;
 
+		if (strcmp(status, "ok") == 0)
+			colour = GREEN;
+		else if (strcmp(status, "warning") == 0)
+			colour = YELLOW;
 		healthy &= colour != RED;
 		line(PQgetvalue(result, row, 0), "%s%s%s: %s", paint(stdout, colour), status,
 			 paint(stdout, PLAIN), PQgetvalue(result, row, 2));

@@ -18,9 +18,9 @@
 #define REPORTED_ROWS 10
 
 const char *const import_help =
-"tradekeep import candles FILE --symbol SYMBOL --timeframe TIMEFRAME [OPTION…]\n"
+"tradekeep import candles FILE --symbol SYMBOL --timeframe TIMEFRAME [OPTION...]\n"
 "\n"
-"Stores candles from a file as ccxt gives them: [[ms, open, high, low, close, volume], …],\n"
+"Stores candles from a file as ccxt gives them: [[ms, open, high, low, close, volume], ...],\n"
 "numbers also as strings. \"-\" reads standard input. The file may have any length and any\n"
 "order; running it again changes nothing. A candle whose period has not ended is stored as\n"
 "open, all others as final.\n"
@@ -40,31 +40,31 @@ const char *const import_help =
 "130 interrupted, after the chunk under way was stored.";
 
 /* A chunk as the reader hands it over. */
-typedef struct batch
+typedef struct row_batch
 {
-	chunk		chunk;
+	candle_chunk chunk;
 	row_status	end;			/* ROW_READ: more may follow; else why the reader stopped */
-	problem		problem;		/* of ROW_BROKEN, or of ROW_REJECTED when that stops */
+	row_problem problem;		/* of ROW_BROKEN, or of ROW_REJECTED when that stops */
 	int64_t		rejected;		/* rows left out, and the first of them */
-	problem		rejections[REPORTED_ROWS];
+	row_problem rejections[REPORTED_ROWS];
 	int64_t		consumed;		/* bytes read of the file so far */
-} batch;
+} row_batch;
 
-typedef struct import
+typedef struct import_state
 {
 	row_reader	reader;
-	store		store;
+	candle_store store;
 	bool		skip;			/* bad rows, instead of stopping */
 	bool		json;
 	int64_t		rejected;
 	struct timespec start;
 
 	/* Two batches, filled and stored in turn; the semaphores count them. */
-	batch	   *batches;
+	row_batch  *batches;
 	sem_t		empty;
 	sem_t		filled;
 	atomic_bool stop;			/* the reader need not go on */
-} import;
+} import_state;
 
 static volatile sig_atomic_t interrupted;
 
@@ -76,9 +76,9 @@ interrupt(int signal)
 }
 
 static void
-fill_batch(import *import, batch *batch)
+fill_batch(import_state *import, row_batch *batch)
 {
-	chunk	   *chunk = &batch->chunk;
+	candle_chunk *chunk = &batch->chunk;
 
 	chunk->count = 0;
 	batch->rejected = 0;
@@ -113,11 +113,11 @@ fill_batch(import *import, batch *batch)
 static void *
 read_batches(void *argument)
 {
-	import	   *import = argument;
+	import_state *import = argument;
 
 	for (int turn = 0;; turn = 1 - turn)
 	{
-		batch	   *batch = &import->batches[turn];
+		row_batch  *batch = &import->batches[turn];
 
 		sem_wait(&import->empty);
 		if (import->stop)
@@ -130,7 +130,7 @@ read_batches(void *argument)
 }
 
 static void
-report_row(const problem *problem)
+report_row(const row_problem *problem)
 {
 	hide_progress();
 	if (problem->row >= 0)
@@ -147,18 +147,18 @@ report_row(const problem *problem)
 }
 
 static void
-reject(import *import, const problem *problem)
+reject(import_state *import, const row_problem *problem)
 {
 	if (import->rejected++ < REPORTED_ROWS)
 		report_row(problem);
 }
 
 /* The reason in the handle, as the problem of one row of a chunk. */
-static problem
-problem_of_row(import *import, const chunk *chunk, size_t i)
+static row_problem
+problem_of_row(import_state *import, const candle_chunk *chunk, size_t i)
 {
 	tk_client  *client = import->store.client;
-	problem		problem = {.row = chunk->rows[i],.line = chunk->lines[i]};
+	row_problem problem = {.row = chunk->rows[i],.line = chunk->lines[i]};
 
 	snprintf(problem.sqlstate, sizeof(problem.sqlstate), "%s", tk_sqlstate(client));
 	snprintf(problem.reason, sizeof(problem.reason), "%s", tk_message(client));
@@ -167,7 +167,7 @@ problem_of_row(import *import, const chunk *chunk, size_t i)
 
 /* Stores rows [start, end) without those that are refused, which it finds by halves. */
 static int
-store_good_rows(import *import, const chunk *chunk, size_t start, size_t end)
+store_good_rows(import_state *import, const candle_chunk *chunk, size_t start, size_t end)
 {
 	store_status status = store_range(&import->store, chunk, start, end, true);
 	size_t		middle = start + (end - start) / 2;
@@ -179,7 +179,7 @@ store_good_rows(import *import, const chunk *chunk, size_t start, size_t end)
 		return report_failure(import->store.client);
 	if (end - start == 1)
 	{
-		problem		problem = problem_of_row(import, chunk, start);
+		row_problem problem = problem_of_row(import, chunk, start);
 
 		reject(import, &problem);
 		return EXIT_DONE;
@@ -190,7 +190,7 @@ store_good_rows(import *import, const chunk *chunk, size_t start, size_t end)
 
 /* Returns an exit code. */
 static int
-store_batch(import *import, const batch *batch)
+store_batch(import_state *import, const row_batch *batch)
 {
 	size_t		bad;
 
@@ -220,7 +220,7 @@ store_batch(import *import, const batch *batch)
 	bad = first_bad_row(&import->store, &batch->chunk);
 	if (bad < batch->chunk.count)
 	{
-		problem		problem = problem_of_row(import, &batch->chunk, bad);
+		row_problem problem = problem_of_row(import, &batch->chunk, bad);
 
 		report_row(&problem);
 		return EXIT_FAILED;
@@ -229,7 +229,7 @@ store_batch(import *import, const batch *batch)
 }
 
 static int64_t
-stored_rows(const import *import)
+stored_rows(const import_state *import)
 {
 	const tk_upsert_counts *counts = &import->store.counts;
 
@@ -237,11 +237,11 @@ stored_rows(const import *import)
 }
 
 static int
-store_batches(import *import)
+store_batches(import_state *import)
 {
 	for (int turn = 0;; turn = 1 - turn)
 	{
-		batch	   *batch = &import->batches[turn];
+		row_batch  *batch = &import->batches[turn];
 		row_status	end;
 		int			status;
 
@@ -266,7 +266,7 @@ store_batches(import *import)
 }
 
 static void
-print_summary(const import *import, int status)
+print_summary(const import_state *import, int status)
 {
 	const tk_upsert_counts *counts = &import->store.counts;
 	double		seconds = seconds_since(&import->start);
@@ -305,14 +305,14 @@ print_summary(const import *import, int status)
 
 /* Reads in a thread and stores in this one. */
 static int
-run(import *import)
+run(import_state *import)
 {
 	struct sigaction action = {.sa_handler = interrupt,.sa_flags = (int) SA_RESETHAND};
 	sigset_t	interrupts;
 	pthread_t	reader;
 	int			status;
 
-	import->batches = calloc(2, sizeof(batch));
+	import->batches = calloc(2, sizeof(row_batch));
 	if (import->batches == NULL)
 	{
 		fputs("tradekeep: out of memory\n", stderr);
@@ -350,9 +350,9 @@ run(import *import)
 }
 
 static int
-import_candles(import *import, const char *path, const char *url)
+import_candles(import_state *import, const char *path, const char *url)
 {
-	problem		problem;
+	row_problem problem;
 	int			status;
 
 	if (!rows_open(&import->reader, path, &problem))
@@ -382,7 +382,7 @@ import_main(int argc, char **argv)
 		{"url", required_argument, NULL, 'u'},
 		{0}
 	};
-	static import import;
+	static import_state import;
 	const char *url = NULL;
 	int			option;
 

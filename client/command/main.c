@@ -13,6 +13,7 @@ static const struct
 	int			(*run) (int argc, char **argv);
 	const char *const *help;	/* null: not for people */
 }			subcommands[] =
+
 {
 	{"health", health_main, &health_help},
 	{"import", import_main, &import_help},
@@ -28,14 +29,14 @@ print_help(void)
 	puts("tradekeep keeps what a trading bot must not forget or do twice.\n"
 		 "\n"
 		 "  tradekeep health                        how the server is, and what is missing\n"
-		 "  tradekeep import candles FILE …         store candles from a ccxt JSON file\n"
+		 "  tradekeep import candles FILE ...       store candles from a ccxt JSON file\n"
 		 "  tradekeep demo                          two bots, four kills, every signal sent once\n"
 		 "\n"
 		 "  tradekeep SUBCOMMAND --help             what it does, and its options\n"
 		 "  tradekeep --version\n"
 		 "\n"
 		 "The database is --url URL, else the environment's DATABASE_URL, else libpq's own\n"
-		 "variables (PGHOST, PGDATABASE, …). A password in --url can be seen by other users of\n"
+		 "variables (PGHOST, PGDATABASE, ...). A password in --url can be seen by other users of\n"
 		 "the machine: use the environment.\n"
 		 "\n"
 		 "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 database not reachable, 130 interrupted.");
@@ -79,7 +80,7 @@ main(int argc, char **argv)
 }
 
 int
-wrong_usage(const char *subcommand, const char *format, ...)
+wrong_usage(const char *subcommand, const char *format,...)
 {
 	va_list		arguments;
 

@@ -9,17 +9,17 @@
 #include <stdlib.h>
 
 /* How often each expected key was seen, and how many others were. */
-typedef struct count
+typedef struct key_count
 {
-	const demo *demo;
+	const demo_state *demo;
 	int		   *times;			/* one for each signal */
 	int64_t		strange;
-} count;
+} key_count;
 
-typedef struct proof
+typedef struct proof_state
 {
 	int			failures;
-} proof;
+} proof_state;
 
 /* Keys are in the order of time, which for one symbol is the order of bytes. */
 static int
@@ -29,13 +29,13 @@ compare_keys(const void *key, const void *signal)
 }
 
 static const signal_event *
-find_signal(const demo *demo, const char *key)
+find_signal(const demo_state *demo, const char *key)
 {
 	return bsearch(key, demo->signals, demo->signal_count, sizeof(signal_event), compare_keys);
 }
 
 static void
-count_key(count *count, const char *key)
+count_key(key_count *count, const char *key)
 {
 	const signal_event *signal = find_signal(count->demo, key);
 
@@ -47,7 +47,7 @@ count_key(count *count, const char *key)
 
 /* A line of the log counts for its signal only if direction and price are right too. */
 static void
-count_log(count *count)
+count_log(key_count *count)
 {
 	char		line[KEY_BYTES + 128];
 	char		expected[KEY_BYTES + 128];
@@ -77,7 +77,7 @@ count_log(count *count)
 }
 
 static bool
-count_query(count *count, tk_client *client, const char *sql)
+count_query(key_count *count, tk_client *client, const char *sql)
 {
 	const char *values[] = {count->demo->symbol};
 	PGconn	   *connection = tk_connection(client);
@@ -93,7 +93,7 @@ count_query(count *count, tk_client *client, const char *sql)
 }
 
 static void
-say(proof *proof, bool holds, const char *what, const char *format, ...)
+say(proof_state *proof, bool holds, const char *what, const char *format,...)
 {
 	char		text[128];
 	va_list		arguments;
@@ -108,7 +108,7 @@ say(proof *proof, bool holds, const char *what, const char *format, ...)
 
 /* Once each, and nothing else: says so of one place where signals leave a trace. */
 static void
-say_once_each(proof *proof, const count *count, const char *what)
+say_once_each(proof_state *proof, const key_count *count, const char *what)
 {
 	size_t		signals = count->demo->signal_count;
 	size_t		once = 0;
@@ -124,8 +124,8 @@ say_once_each(proof *proof, const count *count, const char *what)
 	if (once == signals && count->strange == 0)
 		say(proof, true, what, "%zu of %zu", once, signals);
 	else
-		say(proof, false, what, "%zu of %zu: %zu missing, %zu more than once, %lld unexpected", once,
-			signals, missing, repeated, (long long) count->strange);
+		say(proof, false, what, "%zu of %zu: %zu missing, %zu more than once, %lld unexpected",
+			once, signals, missing, repeated, (long long) count->strange);
 }
 
 static double
@@ -156,7 +156,7 @@ same_candle(const PGresult *result, int row, const tk_candle *candle)
 
 /* The stored candles, one by one, against the feed. */
 static void
-say_candles(proof *proof, const demo *demo, tk_client *client)
+say_candles(proof_state *proof, const demo_state *demo, tk_client *client)
 {
 	const char *values[] = {demo->symbol};
 	PGconn	   *connection = tk_connection(client);
@@ -181,7 +181,7 @@ say_candles(proof *proof, const demo *demo, tk_client *client)
 }
 
 static void
-say_signals(proof *proof, const demo *demo, tk_client *client)
+say_signals(proof_state *proof, const demo_state *demo, tk_client *client)
 {
 	static const struct
 	{
@@ -191,14 +191,14 @@ say_signals(proof *proof, const demo *demo, tk_client *client)
 	{
 		{"sent: in the receiver's log, exactly once", NULL},
 		{"acknowledged: in tradekeep_demo.delivery, once",
-			"SELECT signal_key FROM tradekeep_demo.delivery WHERE starts_with(signal_key, $1 || ':')"},
+		"SELECT signal_key FROM tradekeep_demo.delivery WHERE starts_with(signal_key, $1 || ':')"},
 		{"claimed: in tradekeep.claim",
-			"SELECT key FROM tradekeep.claim WHERE scope = 'publish' AND starts_with(key, $1 || ':')"},
+		"SELECT key FROM tradekeep.claim WHERE scope = 'publish' AND starts_with(key, $1 || ':')"},
 	};
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
 	{
-		count		count = {.demo = demo,.times = calloc(demo->signal_count, sizeof(int))};
+		key_count	count = {.demo = demo,.times = calloc(demo->signal_count, sizeof(int))};
 
 		if (count.times == NULL)
 		{
@@ -215,7 +215,7 @@ say_signals(proof *proof, const demo *demo, tk_client *client)
 }
 
 static void
-print_kills(const demo *demo, const kill_record kills[KILLS])
+print_kills(const demo_state *demo, const kill_record kills[KILLS])
 {
 	static const char *const points[POINTS] = {"before the append", "between append and commit"};
 
@@ -232,38 +232,38 @@ print_kills(const demo *demo, const kill_record kills[KILLS])
 }
 
 static void
-print_row(const char *what, int64_t first, int64_t second, bool with_sum)
+print_row(const char *what, int64_t first, int64_t second)
 {
 	char		numbers[3][32];
 
 	printf("  %-32s %10s %10s %10s\n", what, with_commas(first, numbers[0]),
-		   with_commas(second, numbers[1]), with_sum ? with_commas(first + second, numbers[2]) : "");
+		   with_commas(second, numbers[1]), with_commas(first + second, numbers[2]));
 }
 
 static void
 print_bots(const bot_record bots[BOTS])
 {
-	const tally *a = &bots[0].tally;
-	const tally *b = &bots[1].tally;
+	const bot_tally *a = &bots[0].tally;
+	const bot_tally *b = &bots[1].tally;
 
 	printf("\n  %-32s %10s %10s %10s\n", "", "bot 1", "bot 2", "both");
-	print_row("lives", bots[0].lives, bots[1].lives, true);
-	print_row("candles seen", a->seen, b->seen, true);
-	print_row("candles processed", a->processed, b->processed, true);
-	print_row("duplicates spared, candles", a->spared_candles, b->spared_candles, true);
-	print_row("duplicates spared, publications", a->spared_publications, b->spared_publications, true);
-	print_row("signals sent and committed", a->sent, b->sent, true);
-	print_row("appended to the log", a->appended, b->appended, true);
-	print_row("found in the log already", a->found, b->found, true);
+	print_row("lives", bots[0].lives, bots[1].lives);
+	print_row("candles seen", a->seen, b->seen);
+	print_row("candles processed", a->processed, b->processed);
+	print_row("duplicates spared, candles", a->spared_candles, b->spared_candles);
+	print_row("duplicates spared, publications", a->spared_publications, b->spared_publications);
+	print_row("signals sent and committed", a->sent, b->sent);
+	print_row("appended to the log", a->appended, b->appended);
+	print_row("found in the log already", a->found, b->found);
 	puts("");
 }
 
 /* Prints the summary; true when all of it holds. */
 bool
-prove(const demo *demo, tk_client *client, const bot_record bots[BOTS],
+prove(const demo_state *demo, tk_client *client, const bot_record bots[BOTS],
 	  const kill_record kills[KILLS], double seconds)
 {
-	proof		proof = {0};
+	proof_state proof = {0};
 	int			happened = 0;
 
 	for (int i = 0; i < KILLS; i++)

@@ -15,7 +15,7 @@
 
 /* Key, direction and price: what a line begins with, whoever sent it. */
 void
-receiver_line(const demo *demo, const signal_event *signal, char *line, size_t size)
+receiver_line(const demo_state *demo, const signal_event *signal, char *line, size_t size)
 {
 	snprintf(line, size, "%s\t%s\t%.17g", signal->key, signal->direction,
 			 demo->candles[signal->candle].close);

@@ -24,8 +24,8 @@
 #define MAX_MS 8.64e15
 
 static void
-set_problem(problem *problem, int64_t row, int64_t line, const char *sqlstate,
-			const char *format, ...)
+set_problem(row_problem *problem, int64_t row, int64_t line, const char *sqlstate,
+			const char *format,...)
 {
 	va_list		arguments;
 
@@ -51,7 +51,7 @@ ends_with_bracket(int fd, int64_t size)
 }
 
 bool
-rows_open(row_reader *reader, const char *path, problem *problem)
+rows_open(row_reader *reader, const char *path, row_problem *problem)
 {
 	struct stat status;
 
@@ -239,15 +239,18 @@ read_candle(const cJSON *array, tk_candle *candle, const char **sqlstate, char *
 		snprintf(reason, size, "%.17g is not a time in milliseconds", values[0]);
 		return false;
 	}
-	*candle = (tk_candle)
-	{
-		(int64_t) values[0], values[1], values[2], values[3], values[4], values[5], 1
-	};
+	candle->ts = (int64_t) values[0];
+	candle->open = values[1];
+	candle->high = values[2];
+	candle->low = values[3];
+	candle->close = values[4];
+	candle->volume = values[5];
+	candle->closed = 1;
 	return true;
 }
 
 static row_status
-parse(row_reader *reader, const char *text, size_t length, tk_candle *candle, problem *problem)
+parse(row_reader *reader, const char *text, size_t length, tk_candle *candle, row_problem *problem)
 {
 	const char *sqlstate = "TK006";
 	char		reason[128];
@@ -277,7 +280,7 @@ parse(row_reader *reader, const char *text, size_t length, tk_candle *candle, pr
 }
 
 static row_status
-broken(row_reader *reader, int c, problem *problem)
+broken(row_reader *reader, int c, row_problem *problem)
 {
 	if (c < 0 && reader->place == BEFORE_ARRAY)
 		set_problem(problem, -1, 0, "TK006", "the file is empty");
@@ -289,14 +292,14 @@ broken(row_reader *reader, int c, problem *problem)
 	else if (reader->place == BEFORE_ARRAY)
 		set_problem(problem, -1, reader->line, "TK006", "the file is not a JSON array");
 	else
-		set_problem(problem, -1, reader->line, "TK006", "a comma or bracket is missing after row %lld",
-					(long long) reader->row);
+		set_problem(problem, -1, reader->line, "TK006",
+					"a comma or bracket is missing after row %lld", (long long) reader->row);
 	return ROW_BROKEN;
 }
 
 /* Reads the next row, or says in *problem why there is none. */
 row_status
-rows_next(row_reader *reader, tk_candle *candle, problem *problem)
+rows_next(row_reader *reader, tk_candle *candle, row_problem *problem)
 {
 	for (;;)
 	{

@@ -18,13 +18,13 @@ typedef enum row_status
 	ROW_BROKEN					/* the file is not, or no longer, an array of rows */
 } row_status;
 
-typedef struct problem
+typedef struct row_problem
 {
 	int64_t		row;			/* counted from 0, as in the array; -1: not about a row */
 	int64_t		line;			/* counted from 1 */
 	char		sqlstate[6];
 	char		reason[256];
-} problem;
+} row_problem;
 
 typedef struct row_reader
 {
@@ -43,8 +43,8 @@ typedef struct row_reader
 	char		buffer[ROWS_BUFFER];
 } row_reader;
 
-extern bool rows_open(row_reader *reader, const char *path, problem *problem);
-extern row_status rows_next(row_reader *reader, tk_candle *candle, problem *problem);
+extern bool rows_open(row_reader *reader, const char *path, row_problem *problem);
+extern row_status rows_next(row_reader *reader, tk_candle *candle, row_problem *problem);
 extern void rows_close(row_reader *reader);
 
 #endif							/* TRADEKEEP_ROWS_H */

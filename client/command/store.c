@@ -23,14 +23,14 @@
 
 /* The signature, no flags, no extension. */
 static const char copy_header[19] = "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0";
-static const char copy_trailer[2] = "\377\377";
+static const char copy_trailer[2] = {'\377', '\377'};
 
 /*
  * Lets the server translate the timeframe and say which candle is under way:
  * that one and what comes after it cannot be final.  Returns an exit code.
  */
 int
-store_open(store *store)
+store_open(candle_store *store)
 {
 	const char *values[] = {store->timeframe};
 	PGconn	   *connection;
@@ -69,7 +69,7 @@ store_open(store *store)
 }
 
 void
-store_close(store *store)
+store_close(candle_store *store)
 {
 	free(store->buffer);
 	store->buffer = NULL;
@@ -106,7 +106,7 @@ put_float8(char *target, double value)
 }
 
 static size_t
-encode(store *store, const chunk *chunk)
+encode(candle_store *store, const candle_chunk *chunk)
 {
 	static const char columns[2] = {0, COPY_COLUMNS};
 	size_t		symbol_length = strlen(store->symbol);
@@ -134,7 +134,7 @@ encode(store *store, const chunk *chunk)
 
 /* True when the chunk was stored; false, whatever the reason, when nothing of it was. */
 static bool
-copy_chunk(store *store, const chunk *chunk)
+copy_chunk(candle_store *store, const candle_chunk *chunk)
 {
 	PGconn	   *connection = tk_connection(store->client);
 	PGresult   *result;
@@ -168,7 +168,7 @@ copy_chunk(store *store, const chunk *chunk)
 
 /* Stores rows [start, end) of a chunk; or, when they are not to be kept, only tries. */
 store_status
-store_range(store *store, const chunk *chunk, size_t start, size_t end, bool keep)
+store_range(candle_store *store, const candle_chunk *chunk, size_t start, size_t end, bool keep)
 {
 	tk_upsert_counts counts;
 	int			failed;
@@ -198,7 +198,7 @@ store_range(store *store, const chunk *chunk, size_t start, size_t end, bool kee
 
 /* Stores a chunk whole, or nothing of it. */
 store_status
-store_chunk(store *store, const chunk *chunk)
+store_chunk(candle_store *store, const candle_chunk *chunk)
 {
 	if (chunk->count == 0)
 		return STORED;
@@ -216,7 +216,7 @@ store_chunk(store *store, const chunk *chunk)
  * Returns the number of rows when the server went away or changed its mind.
  */
 size_t
-first_bad_row(store *store, const chunk *chunk)
+first_bad_row(candle_store *store, const candle_chunk *chunk)
 {
 	size_t		good = 0;
 	size_t		bad = chunk->count;

@@ -10,15 +10,15 @@
 /* A chunk is a transaction: large enough to make its commit cheap, small enough to repeat. */
 #define CHUNK_ROWS 20000
 
-typedef struct chunk
+typedef struct candle_chunk
 {
 	size_t		count;
 	tk_candle	candles[CHUNK_ROWS];
 	int64_t		rows[CHUNK_ROWS];	/* where in the file they come from */
 	int64_t		lines[CHUNK_ROWS];
-} chunk;
+} candle_chunk;
 
-typedef struct store
+typedef struct candle_store
 {
 	tk_client  *client;
 	const char *symbol;
@@ -29,7 +29,7 @@ typedef struct store
 	int64_t		now;			/* start of the candle that is under way */
 	char	   *buffer;			/* a chunk in the binary format of COPY */
 	tk_upsert_counts counts;
-} store;
+} candle_store;
 
 typedef enum store_status
 {
@@ -38,11 +38,11 @@ typedef enum store_status
 	STORE_FAILED				/* the server is gone, or something else is wrong; see tk_error() */
 } store_status;
 
-extern int	store_open(store *store);
-extern void store_close(store *store);
-extern store_status store_chunk(store *store, const chunk *chunk);
-extern store_status store_range(store *store, const chunk *chunk, size_t start, size_t end,
-								bool keep);
-extern size_t first_bad_row(store *store, const chunk *chunk);
+extern int	store_open(candle_store *store);
+extern void store_close(candle_store *store);
+extern store_status store_chunk(candle_store *store, const candle_chunk *chunk);
+extern store_status store_range(candle_store *store, const candle_chunk *chunk, size_t start,
+								size_t end, bool keep);
+extern size_t first_bad_row(candle_store *store, const candle_chunk *chunk);
 
 #endif							/* TRADEKEEP_STORE_H */

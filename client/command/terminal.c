@@ -9,9 +9,13 @@
 
 #define BAR_WIDTH 30
 
+/* U+2588 and U+2591 */
+#define FULL_BLOCK "\xe2\x96\x88"
+#define LIGHT_BLOCK "\xe2\x96\x91"
+
 /* The escape sequence of a colour, or nothing: for a pipe, a file, or under NO_COLOR. */
 const char *
-paint(FILE *stream, colour colour)
+paint(FILE *stream, text_colour colour)
 {
 	static const char *const sequences[] = {"\033[0m", "\033[1m", "\033[2m", "\033[32m",
 	"\033[33m", "\033[31m"};
@@ -57,7 +61,7 @@ show_progress(const char *what, double done, int64_t count, double seconds)
 	{
 		fprintf(stderr, "%s", paint(stderr, GREEN));
 		for (int i = 0; i < BAR_WIDTH; i++)
-			fputs(i < filled ? "█" : "░", stderr);
+			fputs(i < filled ? FULL_BLOCK : LIGHT_BLOCK, stderr);
 		fprintf(stderr, "%s %3d%%  ", paint(stderr, PLAIN), (int) (done * 100));
 	}
 	fprintf(stderr, "%s %s  %s/s", with_commas(count, number), what,

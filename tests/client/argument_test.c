@@ -51,7 +51,7 @@ test_utf8(tk_client *client)
 		"\x80", "a\xff", "\xc0\xaf", "\xc1\x81", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf0\x80\x80\x80",
 		"\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xc3", "\xe2\x82", "\xf0\x9f\x98",
 	};
-	static const char *const good[] = {"é", "€", "\xed\x9f\xbf", "\xee\x80\x80", "😀",
+	static const char *const good[] = {"\u00e9", "\xed\x9f\xbf", "\xee\x80\x80", "\U0001F600",
 	"\xf4\x8f\xbf\xbf"};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)

@@ -8,6 +8,7 @@
 
 #define T0 INT64_C(1700000040000)
 #define MINUTE 60000
+#define T1 (T0 + MINUTE)
 
 static void
 check_counts(const tk_upsert_counts *counts, int inserted, int updated, int unchanged, int ignored)
@@ -31,7 +32,7 @@ test_counts(tk_client *client)
 	CHECK_INT(tk_upsert_candles(client, "A", "1m", candles, 3, &counts), 0);
 	check_counts(&counts, 3, 0, 0, 0);
 	CHECK_TEXT(admin_value("SELECT string_agg(format('%%s %%s %%s %%s %%s %%s %%s',"
-						   " extract(epoch FROM ts)::bigint, open, high, low, close, volume, closed),"
+						   " extract(epoch FROM ts)::int, open, high, low, close, volume, closed),"
 						   " ', ' ORDER BY ts) FROM tradekeep.candle WHERE symbol = 'A'"),
 			   "1700000040 1 4 0.5 2 10 t, 1700000100 2 3 1 2.5 11 t,"
 			   " 1700000160 0.1 0.30000000000000004 1e-300 0.2 0 f");
@@ -50,7 +51,7 @@ test_counts(tk_client *client)
 static void
 test_symbols(tk_client *client)
 {
-	const char *symbols[] = {"B/USDT", "C/USDT", "größe"};
+	const char *symbols[] = {"B/USDT", "C/USDT", "gr\u00f6\u00dfe"};
 	tk_candle	candles[] = {
 		{T0, 1, 1, 1, 1, 1, 1}, {T0, 2, 2, 2, 2, 2, 1}, {T0 + MINUTE, 3, 3, 3, 3, 3, 1},
 	};
@@ -59,8 +60,8 @@ test_symbols(tk_client *client)
 	CHECK_INT(tk_upsert_symbols(client, symbols, "1m", candles, 3, &counts), 0);
 	check_counts(&counts, 3, 0, 0, 0);
 	CHECK_TEXT(admin_value("SELECT string_agg(symbol || close, ' ' ORDER BY symbol)"
-						   " FROM tradekeep.candle WHERE symbol IN ('B/USDT', 'C/USDT', 'größe')"),
-			   "B/USDT1 C/USDT2 größe3");
+						   " FROM tradekeep.candle WHERE symbol ~ 'USDT|gr\u00f6\u00dfe'"),
+			   "B/USDT1 C/USDT2 gr\u00f6\u00dfe3");
 	symbols[1] = NULL;
 	CHECK_INT(tk_upsert_symbols(client, symbols, "1m", candles, 3, &counts), -1);
 	CHECK(failed_with(client, TK_ERROR_ARGUMENT, "TK002"));
@@ -68,34 +69,36 @@ test_symbols(tk_client *client)
 
 /* One bad candle of two: neither is stored. */
 static void
-check_refused(tk_client *client, const char *timeframe, tk_candle bad, tk_error_code code,
-			  const char *sqlstate)
-{
-	tk_candle	candles[] = {{T0, 1, 1, 1, 1, 1, 1}, bad};
-	tk_upsert_counts counts;
-
-	CHECK_INT(tk_upsert_candles(client, "BAD", timeframe, candles, 2, &counts), -1);
-	CHECK(failed_with(client, code, sqlstate));
-	CHECK_TEXT(admin_value("SELECT count(*) FROM tradekeep.candle WHERE symbol = 'BAD'"), "0");
-}
-
-static void
 test_bad_candles(tk_client *client)
 {
-	int64_t		t = T0 + MINUTE;
+	static const struct
+	{
+		const char *timeframe;
+		tk_candle	candle;
+		tk_error_code code;
+		const char *sqlstate;
+	}			bad[] =
+	{
+		{"1m", {T1, NAN, 1, 1, 1, 1, 1}, TK_ERROR_SERVER, "TK005"},
+		{"1m", {T1, 1, INFINITY, 1, 1, 1, 1}, TK_ERROR_SERVER, "TK005"},
+		{"1m", {T1, 1, 1, 2, 1, 1, 1}, TK_ERROR_SERVER, "TK005"},
+		{"1m", {T1, 1, 1, 1, 5, 1, 1}, TK_ERROR_SERVER, "TK005"},
+		{"1m", {T1, 1, 1, 1, 1, -1, 1}, TK_ERROR_SERVER, "TK005"},
+		{"1m", {T1 + 1, 1, 1, 1, 1, 1, 1}, TK_ERROR_SERVER, "TK004"},
+		{"1m", {INT64_C(900000000000000), 1, 1, 1, 1, 1, 1}, TK_ERROR_SERVER, "TK004"},
+		{"1m", {INT64_MAX, 1, 1, 1, 1, 1, 1}, TK_ERROR_ARGUMENT, "TK004"},
+		{"7m", {T1, 1, 1, 1, 1, 1, 1}, TK_ERROR_SERVER, "22P02"},
+		{"", {T1, 1, 1, 1, 1, 1, 1}, TK_ERROR_ARGUMENT, "22P02"},
+	};
 
-	check_refused(client, "1m", (tk_candle){t, NAN, 1, 1, 1, 1, 1}, TK_ERROR_SERVER, "TK005");
-	check_refused(client, "1m", (tk_candle){t, 1, INFINITY, 1, 1, 1, 1}, TK_ERROR_SERVER, "TK005");
-	check_refused(client, "1m", (tk_candle){t, 1, 1, 2, 1, 1, 1}, TK_ERROR_SERVER, "TK005");
-	check_refused(client, "1m", (tk_candle){t, 1, 1, 1, 5, 1, 1}, TK_ERROR_SERVER, "TK005");
-	check_refused(client, "1m", (tk_candle){t, 1, 1, 1, 1, -1, 1}, TK_ERROR_SERVER, "TK005");
-	check_refused(client, "1m", (tk_candle){t + 1, 1, 1, 1, 1, 1, 1}, TK_ERROR_SERVER, "TK004");
-	check_refused(client, "1m", (tk_candle){INT64_C(900000000000000), 1, 1, 1, 1, 1, 1},
-				  TK_ERROR_SERVER, "TK004");
-	check_refused(client, "1m", (tk_candle){INT64_MAX, 1, 1, 1, 1, 1, 1}, TK_ERROR_ARGUMENT,
-				  "TK004");
-	check_refused(client, "7m", (tk_candle){t, 1, 1, 1, 1, 1, 1}, TK_ERROR_SERVER, "22P02");
-	check_refused(client, "", (tk_candle){t, 1, 1, 1, 1, 1, 1}, TK_ERROR_ARGUMENT, "22P02");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	{
+		tk_candle	candles[] = {{T0, 1, 1, 1, 1, 1, 1}, bad[i].candle};
+
+		CHECK_INT(tk_upsert_candles(client, "BAD", bad[i].timeframe, candles, 2, NULL), -1);
+		CHECK(failed_with(client, bad[i].code, bad[i].sqlstate));
+		CHECK_TEXT(admin_value("SELECT count(*) FROM tradekeep.candle WHERE symbol = 'BAD'"), "0");
+	}
 }
 
 void

@@ -16,7 +16,10 @@
 
 static int	passed;
 static int	failures;
+
+/* One to disturb and one to look: inside a transaction nobody sees the others come and go. */
 static PGconn *admin;
+static PGconn *observer;
 
 bool
 check(bool condition, const char *text, const char *file, int line)
@@ -61,23 +64,23 @@ now_ms(void)
 }
 
 static PGresult *
-query(const char *format, va_list arguments)
+query(PGconn *connection, const char *format, va_list arguments)
 {
 	char		sql[4096];
 
 	vsnprintf(sql, sizeof(sql), format, arguments);
-	return PQexec(admin, sql);
+	return PQexec(connection, sql);
 }
 
 bool
-admin_run(const char *format, ...)
+admin_run(const char *format,...)
 {
 	va_list		arguments;
 	PGresult   *result;
 	bool		succeeded;
 
 	va_start(arguments, format);
-	result = query(format, arguments);
+	result = query(admin, format, arguments);
 	va_end(arguments);
 	succeeded = PQresultStatus(result) == PGRES_COMMAND_OK ||
 		PQresultStatus(result) == PGRES_TUPLES_OK;
@@ -89,24 +92,24 @@ admin_run(const char *format, ...)
 
 /* The first value of a query as text, valid until the next call. */
 const char *
-admin_value(const char *format, ...)
+admin_value(const char *format,...)
 {
 	static char value[1024];
 	va_list		arguments;
 	PGresult   *result;
 
 	va_start(arguments, format);
-	result = query(format, arguments);
+	result = query(observer, format, arguments);
 	va_end(arguments);
 	snprintf(value, sizeof(value), "%s", PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) :
-			 PQerrorMessage(admin));
+			 PQerrorMessage(observer));
 	PQclear(result);
 	return value;
 }
 
 /* Asks until the answer is true; false when it does not become so. */
 bool
-admin_await(const char *format, ...)
+admin_await(const char *format,...)
 {
 	int64_t		deadline = now_ms() + PATIENCE;
 	va_list		arguments;
@@ -117,7 +120,7 @@ admin_await(const char *format, ...)
 		PGresult   *result;
 
 		va_start(arguments, format);
-		result = query(format, arguments);
+		result = query(observer, format, arguments);
 		va_end(arguments);
 		answer = PQntuples(result) > 0 && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
 		PQclear(result);
@@ -155,9 +158,10 @@ server_process(tk_client *client)
 bool
 failed_with(tk_client *client, tk_error_code code, const char *sqlstate)
 {
-	bool		as_expected = tk_error(client) == code &&
-		strcmp(tk_sqlstate(client), sqlstate) == 0 && tk_message(client)[0] != '\0';
+	bool		as_expected;
 
+	as_expected = tk_error(client) == code && strcmp(tk_sqlstate(client), sqlstate) == 0 &&
+		tk_message(client)[0] != '\0';
 	if (!as_expected)
 		printf("    error %d, SQLSTATE \"%s\": %s\n", tk_error(client), tk_sqlstate(client),
 			   tk_message(client));
@@ -171,7 +175,8 @@ main(void)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	admin = PQconnectdb(url != NULL ? url : "");
-	if (PQstatus(admin) != CONNECTION_OK)
+	observer = PQconnectdb(url != NULL ? url : "");
+	if (PQstatus(admin) != CONNECTION_OK || PQstatus(observer) != CONNECTION_OK)
 	{
 		printf("%s", PQerrorMessage(admin));
 		return 1;
@@ -185,6 +190,7 @@ main(void)
 	test_processes();
 	admin_run("TRUNCATE tradekeep.claim, tradekeep.candle");
 	PQfinish(admin);
+	PQfinish(observer);
 	printf("libtradekeep: %d passed, %d failed\n", passed, failures);
 	return failures > 0;
 }

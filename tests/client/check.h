@@ -26,9 +26,9 @@ extern bool check_text(const char *actual, const char *expected, const char *tex
 					   const char *file, int line);
 
 /* A second way into the database, to look at it and to disturb it. */
-extern bool admin_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
-extern const char *admin_value(const char *format, ...) __attribute__((format(printf, 1, 2)));
-extern bool admin_await(const char *format, ...) __attribute__((format(printf, 1, 2)));
+extern bool admin_run(const char *format,...) __attribute__((format(printf, 1, 2)));
+extern const char *admin_value(const char *format,...) __attribute__((format(printf, 1, 2)));
+extern bool admin_await(const char *format,...) __attribute__((format(printf, 1, 2)));
 
 /* A handle under a name by which the admin finds its session. */
 extern tk_client *open_named(const char *name, int call_timeout);

@@ -46,7 +46,7 @@ test_ttl(tk_client *client)
 	CHECK(failed_with(client, TK_ERROR_SERVER, "TK003"));
 	CHECK_INT(tk_claim(client, "publish", "default ttl", 0, NULL), TK_CLAIMED);
 	CHECK_TEXT(admin_value("SELECT expires_at - claimed_at FROM tradekeep.claim"
-						   " WHERE key = 'default ttl'"), "24:00:00");
+						   " WHERE key = 'default ttl'"), "1 day");
 	CHECK_INT(tk_claim(client, "one", "short", 1, NULL), TK_CLAIMED);
 	CHECK(admin_await("SELECT NOT tradekeep.claimed('one', 'short')"));
 	CHECK_INT(tk_claim(client, "one", "short", HOUR, NULL), TK_CLAIMED);
@@ -56,7 +56,7 @@ static void
 test_many(tk_client *client)
 {
 	const char *first[] = {"m1", "m2", "m1"};
-	const char *second[] = {"m3", "m2", "größe"};
+	const char *second[] = {"m3", "m2", "gr\u00f6\u00dfe"};
 	tk_verdict	verdicts[3];
 
 	CHECK_INT(tk_claim_many(client, "many", first, 3, HOUR, verdicts), 0);
@@ -88,17 +88,21 @@ static void
 test_candle_claims(tk_client *client, tk_client *other)
 {
 	int64_t		start = INT64_C(1700000100000); /* 2023-11-14T22:15:00 */
+	int64_t		late = start + 61000;
 
-	CHECK_INT(tk_should_process_candle(client, "GOLD", "15m", start + 5000, -1, 0, NULL), TK_CLAIMED);
-	CHECK_INT(tk_should_process_candle(other, "GOLD", "15m", start + 9000, -1, 0, NULL), TK_DUPLICATE);
-	CHECK_INT(tk_should_process_candle(other, "GOLD", "1m", start + 9000, -1, 0, NULL), TK_CLAIMED);
+	CHECK_INT(tk_should_process_candle(client, "GOLD", "15m", start + 5000, -1, 0, NULL),
+			  TK_CLAIMED);
+	CHECK_INT(tk_should_process_candle(other, "GOLD", "15m", start + 9000, -1, 0, NULL),
+			  TK_DUPLICATE);
+	CHECK_INT(tk_should_process_candle(other, "GOLD", "1m", start + 9000, -1, 0, NULL),
+			  TK_CLAIMED);
 	CHECK_TEXT(admin_value("SELECT string_agg(key, ' ' ORDER BY key) FROM tradekeep.claim"
 						   " WHERE scope = 'candle'"),
 			   "GOLD:15m:2023-11-14T22:15:00 GOLD:1m:2023-11-14T22:15:00");
 
 	/* Outside the drift there is nothing to do, and nothing is claimed. */
-	CHECK_INT(tk_should_process_candle(client, "OIL", "15m", start + 61000, -1, 0, NULL), TK_DUPLICATE);
-	CHECK_INT(tk_should_process_candle(client, "OIL", "15m", start + 61000, 120000, 0, NULL), TK_CLAIMED);
+	CHECK_INT(tk_should_process_candle(client, "OIL", "15m", late, -1, 0, NULL), TK_DUPLICATE);
+	CHECK_INT(tk_should_process_candle(client, "OIL", "15m", late, 120000, 0, NULL), TK_CLAIMED);
 	CHECK_INT(tk_should_process_candle(client, "GOLD", "7m", start, -1, 0, NULL), TK_REFUSED);
 	CHECK(failed_with(client, TK_ERROR_SERVER, "22P02"));
 
@@ -154,6 +158,7 @@ test_waiting(tk_client *client, tk_client *other)
 {
 	for (int commit = 0; commit <= 1; commit++)
 	{
+		pid_t		session = server_process(other);
 		pthread_t	thread;
 		void	   *verdict;
 
@@ -161,7 +166,7 @@ test_waiting(tk_client *client, tk_client *other)
 		CHECK_INT(tk_claim(client, "tx", "contested", HOUR, NULL), TK_CLAIMED);
 		pthread_create(&thread, NULL, claim_in_thread, other);
 		CHECK(admin_await("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %d",
-						  server_process(other)));
+						  session));
 		CHECK_INT(commit ? tk_commit(client) : tk_rollback(client), 0);
 		pthread_join(thread, &verdict);
 		CHECK_INT(*(tk_verdict *) verdict, commit ? TK_DUPLICATE : TK_CLAIMED);
@@ -178,7 +183,8 @@ test_refusals(tk_client *client)
 	CHECK(failed_with(client, TK_ERROR_SERVER, "25006"));
 	PQclear(PQexec(tk_connection(client), "RESET default_transaction_read_only"));
 
-	CHECK(admin_run("DROP ROLE IF EXISTS tradekeep_check_nobody; CREATE ROLE tradekeep_check_nobody"));
+	CHECK(admin_run("DROP ROLE IF EXISTS tradekeep_check_nobody;"
+					" CREATE ROLE tradekeep_check_nobody"));
 	PQclear(PQexec(tk_connection(client), "SET ROLE tradekeep_check_nobody"));
 	CHECK_INT(tk_claim(client, "one", "privilege", HOUR, NULL), TK_REFUSED);
 	CHECK(failed_with(client, TK_ERROR_SERVER, "42501"));
@@ -194,6 +200,26 @@ test_refusals(tk_client *client)
 	CHECK_INT(tk_claim(client, "one", "locked", HOUR, NULL), TK_CLAIMED);
 }
 
+/* The server answers a claim before it commits it: what fails between is no claim. */
+static void
+test_failing_commit(tk_client *client)
+{
+	CHECK(admin_run("CREATE FUNCTION public.tradekeep_check() RETURNS trigger LANGUAGE plpgsql"
+					" AS 'BEGIN RAISE integrity_constraint_violation; END';"
+					"CREATE CONSTRAINT TRIGGER tradekeep_check AFTER INSERT ON tradekeep.claim"
+					" DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
+					" EXECUTE FUNCTION public.tradekeep_check()"));
+	CHECK_INT(tk_claim(client, "one", "failing commit", HOUR, NULL), TK_REFUSED);
+	CHECK(failed_with(client, TK_ERROR_SERVER, "23000"));
+	CHECK_INT(tk_begin(client), 0);
+	CHECK_INT(tk_claim(client, "one", "failing commit", HOUR, NULL), TK_CLAIMED);
+	CHECK_INT(tk_commit(client), -1);
+	CHECK(failed_with(client, TK_ERROR_SERVER, "23000"));
+	CHECK(admin_run("DROP TRIGGER tradekeep_check ON tradekeep.claim;"
+					"DROP FUNCTION public.tradekeep_check()"));
+	CHECK_INT(tk_claim(client, "one", "failing commit", HOUR, NULL), TK_CLAIMED);
+}
+
 void
 test_claims(void)
 {
@@ -207,6 +233,7 @@ test_claims(void)
 	test_transactions(client, other);
 	test_waiting(client, other);
 	test_refusals(client);
+	test_failing_commit(client);
 	CHECK_TEXT(tk_verdict_name(TK_CLAIMED), "claimed");
 	CHECK_TEXT(tk_tier_name(TK_TIER_POSTGRES), "postgres");
 	tk_close(client);
