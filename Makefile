@@ -16,7 +16,7 @@ EXTENSION = extension/tradekeep
 DATA_built = extension/tradekeep--$(EXTVERSION).sql
 
 # Both runners create the extension themselves, so that any test can run alone.
-REGRESS = timeframe claim signal candle metrics access
+REGRESS = timeframe claim scope lease signal candle metrics access
 REGRESS_OPTS = --load-extension=tradekeep
 ISOLATION = $(sort $(basename $(notdir $(wildcard tests/isolation/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=tests/isolation --load-extension=tradekeep

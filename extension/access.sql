@@ -56,11 +56,14 @@ CREATE FUNCTION tradekeep.revoke_access(role name) RETURNS boolean
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tradekeep FROM %I', role);
-	EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA tradekeep FROM %I', role);
-	EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA tradekeep FROM %I', role);
-	EXECUTE format('REVOKE ALL ON TYPE tradekeep.timeframe FROM %I', role);
-	EXECUTE format('REVOKE ALL ON SCHEMA tradekeep FROM %I', role);
+	-- Of a role that was dropped, only what is remembered is left.
+	IF EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = role) THEN
+		EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tradekeep FROM %I', role);
+		EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA tradekeep FROM %I', role);
+		EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA tradekeep FROM %I', role);
+		EXECUTE format('REVOKE ALL ON TYPE tradekeep.timeframe FROM %I', role);
+		EXECUTE format('REVOKE ALL ON SCHEMA tradekeep FROM %I', role);
+	END IF;
 	DELETE FROM tradekeep.access AS a WHERE a.role = revoke_access.role;
 	RETURN FOUND;
 END

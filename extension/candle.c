@@ -344,7 +344,7 @@ judge_rows(Pending **rows, int nrows, bool *stored)
 			TimeframeGetDatum(candle->timeframe),
 			TimestampTzGetDatum(candle->ts)
 		};
-		TupleTableSlot *slot = probe_find(&probe, keys);
+		TupleTableSlot *slot = probe_find_next(&probe, keys);
 
 		stored[i] = slot != NULL;
 		if (slot != NULL)

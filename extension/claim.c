@@ -19,9 +19,9 @@
  * step 2 use the transaction's, and fail with 40001 where that cannot see what
  * they run into.
  *
- * A batch visits its keys in the order of the index, and waits for others in no
- * other order, so that overlapping batches cannot deadlock.  Inserts come before
- * take-overs: a take-over only ever waits for another take-over.
+ * A batch waits for others in one order, so that overlapping batches cannot deadlock:
+ * first for those that insert the same keys, then for those that write the same rows,
+ * each in the order of the index.  Who is at the second never waits for the first.
  *
  * A round fails only when somebody else came and went in between, so a few suffice.
  * One that never ends has another cause, such as a trigger that drops our rows.
@@ -99,22 +99,28 @@ static Statement take_over_many = {
 };
 
 /*
- * The rows are locked in the order of the index.  Adding ttl is adding microseconds:
- * it has no days or months, whose length the session's time zone could change.
+ * Adding ttl is adding microseconds: it has no days or months, whose length the
+ * session's time zone could change.
  */
 static Statement slide = {
-	.sql = "WITH held AS MATERIALIZED (SELECT scope, key FROM tradekeep.claim"
+	.sql = "WITH slid AS (UPDATE tradekeep.claim"
+	" SET expires_at = GREATEST(expires_at, $3 OPERATOR(pg_catalog.+) ttl),"
+	" sweep_after = GREATEST(sweep_after, $3 OPERATOR(pg_catalog.+) ttl,"
+	" pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) ttl)"
 	" WHERE scope OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) ANY ($2)"
-	" AND expires_at OPERATOR(pg_catalog.>) $3 ORDER BY key FOR UPDATE)"
-	", slid AS (UPDATE tradekeep.claim AS c"
-	" SET expires_at = GREATEST(c.expires_at, $3 OPERATOR(pg_catalog.+) c.ttl),"
-	" sweep_after = GREATEST(c.sweep_after, $3 OPERATOR(pg_catalog.+) c.ttl,"
-	" pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) c.ttl)"
-	" FROM held WHERE c.scope OPERATOR(pg_catalog.=) held.scope"
-	" AND c.key OPERATOR(pg_catalog.=) held.key RETURNING c.key)"
+	" AND expires_at OPERATOR(pg_catalog.>) $3 AND token IS NULL RETURNING key)"
 	" SELECT key FROM slid ORDER BY key",
 	.nargs = 3,
 	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID}
+};
+
+/* An UPDATE takes its rows in any order, so a batch locks them before. */
+static Statement lock_many = {
+	.sql = "SELECT FROM tradekeep.claim"
+	" WHERE scope OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) ANY ($2)"
+	" ORDER BY key FOR UPDATE",
+	.nargs = 2,
+	.argtypes = {TEXTOID, TEXTARRAYOID}
 };
 static Statement delete_one = {
 	.sql = "DELETE FROM tradekeep.claim WHERE scope OPERATOR(pg_catalog.=) $1"
@@ -207,11 +213,10 @@ term_is_over(const Term *term)
 	return !term->replayed && term->expires_at <= GetCurrentTimestamp();
 }
 
+/* Judges what a probe found. */
 static Finding
-find_claim(Probe *probe, text *scope, text *key, TimestampTz at, Original *original)
+judge_claim(TupleTableSlot *slot, TimestampTz at, Original *original)
 {
-	Datum		keys[2] = {PointerGetDatum(scope), PointerGetDatum(key)};
-	TupleTableSlot *slot = probe_find(probe, keys);
 	TimestampTz expires_at;
 	bool		isnull;
 
@@ -230,6 +235,20 @@ find_claim(Probe *probe, text *scope, text *key, TimestampTz at, Original *origi
 		original->data = isnull ? NULL : DatumGetJsonbPCopy(data);
 	}
 	return slot_attisnull(slot, CLAIM_TTL) || !slot_attisnull(slot, CLAIM_TOKEN) ? LIVE : SLIDING;
+}
+
+/* Looks up one key, by what the latest snapshot or the running statement sees. */
+static Finding
+find_claim(text *scope, text *key, TimestampTz at, ProbeView view, Original *original)
+{
+	Datum		keys[2] = {PointerGetDatum(scope), PointerGetDatum(key)};
+	Probe		probe;
+	Finding		finding;
+
+	probe_begin(&probe, &claim_table, view);
+	finding = judge_claim(probe_find(&probe, keys), at, original);
+	probe_end(&probe);
+	return finding;
 }
 
 /* The arguments of an insert, but for $2, which is one key or many. */
@@ -269,16 +288,14 @@ claim_one(text *scope, text *key, Term *term, Jsonb *data, Original *original)
 {
 	for (int round = 1;; round++)
 	{
-		Probe		probe;
-		Finding		finding;
+		Finding		finding = find_claim(scope, key, term->at, PROBE_LATEST, original);
 		Datum		values[7];
 		char		nulls[8];
 
-		probe_begin(&probe, &claim_table, PROBE_LATEST);
-		finding = find_claim(&probe, scope, key, term->at, original);
-		probe_end(&probe);
 		if (finding == LIVE || (finding == SLIDING && slide_one(scope, key, term->at)))
 		{
+			if (finding == SLIDING && original != NULL)
+				find_claim(scope, key, term->at, PROBE_LATEST, original);	/* as it is now */
 			count_claims(scope, COUNT_DUPLICATE, 1);
 			return false;
 		}
@@ -357,6 +374,21 @@ compare_batch_keys(const void *left, const void *right)
 	return order != 0 ? order : a->position - b->position;
 }
 
+/* Those of the pending keys that were found so, or so; null when there are none. */
+static ArrayType *
+keys_found(const BatchKey *pending, int npending, Finding finding, Finding other)
+{
+	Datum	   *keys = palloc(sizeof(Datum) * npending);
+	int			nkeys = 0;
+
+	for (int i = 0; i < npending; i++)
+		if (pending[i].finding == finding || pending[i].finding == other)
+			keys[nkeys++] = PointerGetDatum(pending[i].key);
+	if (nkeys == 0)
+		return NULL;
+	return construct_array(keys, nkeys, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
 /*
  * Runs the statement that fits the finding for those of the pending keys that it was
  * made of, and notes which it wrote.  Both the keys and the answer come in the order
@@ -368,20 +400,14 @@ write_keys(text *scope, BatchKey *pending, int npending, Finding finding, const 
 	static Statement *const statements[] = {
 		[ABSENT] = &insert_many,[EXPIRED] = &take_over_many,[SLIDING] = &slide
 	};
-	Datum	   *keys = palloc(sizeof(Datum) * npending);
+	ArrayType  *keys = keys_found(pending, npending, finding, finding);
 	Datum		values[7];
 	char		nulls[8];
-	int			nkeys = 0;
 	int			next = 0;
 
-	for (int i = 0; i < npending; i++)
-		if (pending[i].finding == finding)
-			keys[nkeys++] = PointerGetDatum(pending[i].key);
-	if (nkeys == 0)
+	if (keys == NULL)
 		return;
-
-	fill_values(scope, PointerGetDatum(construct_array(keys, nkeys, TEXTOID, -1, false,
-													   TYPALIGN_INT)), term, NULL, values, nulls);
+	fill_values(scope, PointerGetDatum(keys), term, NULL, values, nulls);
 	SPI_connect();
 	execute_statement(statements[finding], values, nulls);
 	for (uint64 row = 0; row < SPI_processed; row++)
@@ -399,6 +425,18 @@ write_keys(text *scope, BatchKey *pending, int npending, Finding finding, const 
 	SPI_finish();
 }
 
+/* Locks the rows that will be written, expired and sliding ones together. */
+static void
+lock_keys(text *scope, BatchKey *pending, int npending)
+{
+	Datum		values[2] = {
+		PointerGetDatum(scope),
+		PointerGetDatum(keys_found(pending, npending, EXPIRED, SLIDING))
+	};
+
+	run_statement(&lock_many, values, NULL);
+}
+
 /*
  * Claims a batch of distinct keys in the order of the index, and notes in granted[]
  * which it got.
@@ -411,11 +449,13 @@ claim_batch(text *scope, BatchKey *pending, int npending, Term *term, bool *gran
 		Probe		probe;
 		int			kept = 0;
 		bool		any_free = false;
+		bool		any_sliding = false;
 
 		probe_begin(&probe, &claim_table, PROBE_LATEST);
 		for (int i = 0; i < npending; i++)
 		{
-			Finding		finding = find_claim(&probe, scope, pending[i].key, term->at, NULL);
+			Datum		keys[2] = {PointerGetDatum(scope), PointerGetDatum(pending[i].key)};
+			Finding		finding = judge_claim(probe_find_next(&probe, keys), term->at, NULL);
 
 			if (finding == LIVE)
 				continue;
@@ -423,6 +463,7 @@ claim_batch(text *scope, BatchKey *pending, int npending, Term *term, bool *gran
 			pending[kept].written = false;
 			pending[kept++].finding = finding;
 			any_free |= finding != SLIDING;
+			any_sliding |= finding == SLIDING;
 		}
 		probe_end(&probe);
 		npending = kept;
@@ -432,6 +473,8 @@ claim_batch(text *scope, BatchKey *pending, int npending, Term *term, bool *gran
 		if (any_free)
 			settle_term(term, scope);
 		write_keys(scope, pending, npending, ABSENT, term);
+		if (any_sliding)
+			lock_keys(scope, pending, npending);
 		write_keys(scope, pending, npending, EXPIRED, term);
 		write_keys(scope, pending, npending, SLIDING, term);
 		kept = 0;
@@ -500,12 +543,8 @@ tradekeep_claimed(PG_FUNCTION_ARGS)
 	text	   *scope = scope_argument(fcinfo, 0);
 	text	   *key = key_argument(fcinfo, 1, "key");
 	TimestampTz at = at_argument(fcinfo, 2);
-	Probe		probe;
-	Finding		finding;
+	Finding		finding = find_claim(scope, key, at, PROBE_STATEMENT, NULL);
 
-	probe_begin(&probe, &claim_table, PROBE_STATEMENT);
-	finding = find_claim(&probe, scope, key, at, NULL);
-	probe_end(&probe);
 	PG_RETURN_BOOL(finding == LIVE || finding == SLIDING);
 }
 

@@ -92,7 +92,7 @@ BEGIN ATOMIC
 		('synchronous_commit', h.synchronous_commit <> 'off', 'error',
 			format('synchronous_commit is %s', h.synchronous_commit),
 			'synchronous_commit is off: after a crash, claims of the last moments are granted again',
-			'SET synchronous_commit = on where bots claim: ALTER ROLE … SET synchronous_commit = on'),
+			'SET synchronous_commit = on where bots claim: ALTER ROLE ... SET synchronous_commit = on'),
 		('fsync', current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean, 'error',
 			'fsync and full_page_writes are on',
 			'fsync or full_page_writes is off: a crash of the machine may lose anything',

@@ -79,6 +79,8 @@ find_primary_key(ProbeTable *table, Relation heap)
 		make_key(&table->keys[i], index, i, BTEqualStrategyNumber);
 	for (int i = BTLessStrategyNumber; usable && table->nkeys > 1 && i <= BTMaxStrategyNumber; i++)
 		make_key(&table->bounds[i], index, table->nkeys - 2, i);
+	if (usable)
+		make_key(&table->from, index, table->nkeys - 1, BTGreaterEqualStrategyNumber);
 	table->indexid = RelationGetRelid(index);
 	index_close(index, NoLock);
 	return usable;
@@ -130,6 +132,8 @@ void
 probe_begin(Probe *probe, ProbeTable *table, ProbeView view)
 {
 	probe->table = table;
+	probe->walking = false;
+	probe->pause = probe->pause_left = 1;
 	probe->heap = open_table(table);
 	if (probe->heap == NULL)
 		return;
@@ -154,6 +158,119 @@ probe_find(Probe *probe, const Datum *keys)
 	if (index_getnext_slot(probe->scan, ForwardScanDirection, probe->slot))
 		return probe->slot;
 	return NULL;
+}
+
+/*
+ * Walking reads what is left of a page of the index at once, which has to pay: a walk
+ * is given up after so many entries that lead nowhere, and after one that found too few
+ * keys, the next is put off for twice as many keys as the last time.
+ */
+#define WALK_STEPS		32
+#define WALK_WORTH		4
+#define WALK_MAX_PAUSE	512
+
+static bool
+same_prefix(const Probe *probe, const Datum *keys)
+{
+	for (int i = 0; i < probe->table->nkeys - 1; i++)
+		if (probe->prefix[i] != keys[i])
+			return false;
+	return true;
+}
+
+static void
+begin_walk(Probe *probe, const Datum *keys)
+{
+	ScanKeyData scankeys[PROBE_MAX_KEYS];
+	int			nprefix = probe->table->nkeys - 1;
+
+	memcpy(scankeys, probe->table->keys, sizeof(ScanKeyData) * nprefix);
+	for (int i = 0; i < nprefix; i++)
+		probe->prefix[i] = scankeys[i].sk_argument = keys[i];
+	scankeys[nprefix] = probe->table->from;
+	scankeys[nprefix].sk_argument = keys[nprefix];
+	probe->scan->xs_want_itup = true;
+	index_rescan(probe->scan, scankeys, probe->table->nkeys, NULL, 0);
+	probe->walking = true;
+	probe->on_entry = probe->at_end = false;
+	probe->walked = 0;
+}
+
+static void
+end_walk(Probe *probe)
+{
+	probe->walking = false;
+	probe->scan->xs_want_itup = false;
+	if (probe->walked >= WALK_WORTH)
+		probe->pause = 0;
+	else
+		probe->pause = Min(Max(2 * probe->pause, 1), WALK_MAX_PAUSE);
+	probe->pause_left = probe->pause;
+}
+
+/* Walks up to the key.  False: it is too far away; else *slot is its row, or null. */
+static bool
+walk_to(Probe *probe, Datum key, TupleTableSlot **slot)
+{
+	IndexScanDesc scan = probe->scan;
+	int			column = probe->table->nkeys;
+	FmgrInfo   *compare = index_getprocinfo(probe->index, column, BTORDER_PROC);
+	Oid			collation = probe->index->rd_indcollation[column - 1];
+
+	*slot = NULL;
+	for (int step = 0; step < WALK_STEPS; step++)
+	{
+		Datum		value;
+		bool		isnull;
+		int			order;
+
+		if (!probe->on_entry && !probe->at_end)
+		{
+			probe->on_entry = index_getnext_tid(scan, ForwardScanDirection) != NULL;
+			probe->at_end = !probe->on_entry;
+		}
+		if (probe->at_end)
+			return true;
+		value = index_getattr(scan->xs_itup, column, scan->xs_itupdesc, &isnull);
+		order = DatumGetInt32(FunctionCall2Coll(compare, collation, value, key));
+		if (order > 0)
+			return true;
+		probe->on_entry = false;
+		if (order == 0 && index_fetch_heap(scan, probe->slot))
+		{
+			*slot = probe->slot;
+			return true;
+		}
+	}
+	return false;
+}
+
+TupleTableSlot *
+probe_find_next(Probe *probe, const Datum *keys)
+{
+	Datum		last = keys[probe->table->nkeys - 1];
+	TupleTableSlot *slot;
+
+	if (probe->heap == NULL)
+		return NULL;
+	if (probe->walking && (!same_prefix(probe, keys) || !walk_to(probe, last, &slot)))
+		end_walk(probe);
+	if (!probe->walking)
+	{
+		if (probe->pause_left > 0)
+		{
+			probe->pause_left--;
+			return probe_find(probe, keys);
+		}
+		begin_walk(probe, keys);
+		if (!walk_to(probe, last, &slot))
+		{
+			end_walk(probe);
+			return probe_find(probe, keys);
+		}
+	}
+	probe->walked++;
+	return slot;
 }
 
 void

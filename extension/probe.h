@@ -25,7 +25,8 @@ typedef struct ProbeTable
 	Oid			relid;			/* InvalidOid: look it up */
 	Oid			indexid;
 	ScanKeyData keys[PROBE_MAX_KEYS];	/* equality */
-	ScanKeyData bounds[BTMaxStrategyNumber + 1];	/* each comparison of the last column but one */
+	ScanKeyData bounds[BTMaxStrategyNumber + 1];	/* each comparison of column nkeys - 2 */
+	ScanKeyData from;			/* the last column from a value on */
 	struct ProbeTable *next;	/* all that were looked up, for invalidation */
 	bool		registered;
 } ProbeTable;
@@ -38,6 +39,15 @@ typedef struct Probe
 	Snapshot	snapshot;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
+
+	/* Of probe_find_next() */
+	bool		walking;		/* the scan goes along the index, behind `prefix` */
+	bool		on_entry;		/* it stands on an entry that was not used up */
+	bool		at_end;			/* or behind the last one */
+	Datum		prefix[PROBE_MAX_KEYS - 1];	/* all columns but the last */
+	int			walked;			/* keys found since the walk began */
+	int			pause;			/* keys to be looked up singly after a walk in vain */
+	int			pause_left;
 } Probe;
 
 /* Which rows a probe sees. */
@@ -54,6 +64,13 @@ extern void probe_begin(Probe *probe, ProbeTable *table, ProbeView view);
  * is valid until the next call.
  */
 extern TupleTableSlot *probe_find(Probe *probe, const Datum *keys);
+
+/*
+ * The same for keys in ascending order: those that are neighbours in the index are
+ * found by walking along it instead of going down from the root each time.  The datums
+ * of all columns but the last must stay valid until the next call.
+ */
+extern TupleTableSlot *probe_find_next(Probe *probe, const Datum *keys);
 
 /*
  * Starts on the rows whose last column but one lies within two bounds, and those

@@ -1,16 +1,20 @@
 -- signal: near-duplicate claims, by symbol, direction and price
 
+CREATE DOMAIN tradekeep.signal_direction AS text COLLATE "C" CHECK (VALUE IN ('LONG', 'SHORT'));
+COMMENT ON DOMAIN tradekeep.signal_direction IS 'LONG or SHORT';
+CREATE DOMAIN tradekeep.signal_price AS double precision CHECK (VALUE > 0 AND VALUE < 'Infinity');
+COMMENT ON DOMAIN tradekeep.signal_price IS 'price: finite and above 0';
+
 CREATE TABLE tradekeep.signal (
-	symbol text COLLATE "C" NOT NULL CHECK (octet_length(symbol) BETWEEN 1 AND 512),
-	direction text COLLATE "C" NOT NULL CHECK (direction IN ('LONG', 'SHORT')),
-	price double precision NOT NULL CHECK (price > 0 AND price < 'Infinity'),
+	symbol tradekeep.key_name NOT NULL,
+	direction tradekeep.signal_direction NOT NULL,
+	price tradekeep.signal_price NOT NULL,
 	signal_id bigint NOT NULL,
 	sent_at timestamptz NOT NULL,
 	expires_at timestamptz NOT NULL,
 	sweep_after timestamptz NOT NULL,
 	data jsonb,
-	PRIMARY KEY (symbol, direction, price, signal_id),
-	CHECK (sent_at < expires_at AND expires_at <= sweep_after AND sweep_after < 'infinity')
+	PRIMARY KEY (symbol, direction, price, signal_id)
 ) USING heap;
 COMMENT ON TABLE tradekeep.signal IS
 'signals that were sent, live while expires_at lies in the future; expired rows count as absent and wait for the sweeper';

@@ -48,7 +48,7 @@ SELECT claimed, length(original #>> '{}') FROM claim_or_get('get', 'large', '1 h
 
 -- The ttl: given, or the scope's own, or refused.
 SELECT ttl, pg_temp.outcome(format('SELECT expires_at - claimed_at FROM tradekeep.claim_or_get(%L, %L, %L, at => %L)', 'ttl', ttl, ttl, '2026-01-05Z'))
-FROM unnest('{1 us,1 s,1 day,1 mon,1 mon 1 day 1 s,1 mon -1 day,100 years,36525 days,36525 days 1 us,-1 s,0,1 day -24 h,
+FROM unnest('{1 us,999 us,1 ms,1 s,1 day,1 mon,1 mon 1 day 1 s,1 mon -1 day,100 years,36525 days,36525 days 1 us,-1 s,0,1 day -24 h,
 	1 mon -30 days,-1 mon,102 years,178000000 years,-178000000 years,2147483647 days,2562047788 h}'::text[]) AS ttl;
 SELECT scope, pg_temp.outcome(format('SELECT expires_at - claimed_at FROM tradekeep.claim_or_get(%L, %L)', scope, 'k')) AS ttl
 FROM unnest('{candle,publish,signal,Candle,anything}'::text[]) AS scope;

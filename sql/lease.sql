@@ -2,6 +2,7 @@
 \set VERBOSITY sqlstate
 \pset null (null)
 SET search_path = public, tradekeep;
+DELETE FROM claim;
 
 -- The row as it is, and a lease that ran out an hour ago, by hand.
 CREATE FUNCTION state(of_key text) RETURNS text LANGUAGE sql AS $$
@@ -42,24 +43,28 @@ SELECT completed_at BETWEEN claimed_at AND now() + interval '1 min' AS at, expir
 	sweep_after >= expires_at AS kept FROM claim WHERE key = 'a';
 
 -- Its ttl over, it is free; the token that completed it has nothing left.
-SELECT run_out('a'), state('a');
+SELECT run_out('a');
+SELECT state('a');
 SELECT complete('work', 'a', :second);
 SELECT claim_lease('work', 'a', '1 min', '1 day') > :second AS grew, state('a');
 SELECT completed_at, data FROM claim WHERE key = 'a';
 
 -- A lease that ran out is absent, for its holder too; the next one takes it over with a higher token.
 SELECT claim_lease('work', 'c', '1 h', '1 day') AS old \gset
-SELECT run_out('c'), state('c'), claimed('work', 'c');
+SELECT run_out('c');
+SELECT state('c'), claimed('work', 'c');
 SELECT extend_lease('work', 'c', :old, '1 h');
 SELECT complete('work', 'c', :old);
 SELECT release('work', 'c', :old);
 SELECT claim_lease('work', 'c', '1 h', '1 day') AS new \gset
 SELECT :new > :old AS grew, state('c');
 SELECT complete('work', 'c', :old);
-SELECT complete('work', 'c', :new, '"done"'), original FROM claim_or_get('work', 'c', '1 day');
+SELECT complete('work', 'c', :new, '"done"');
+SELECT original FROM claim_or_get('work', 'c', '1 day');
 -- Also as a plain claim, which has no token.
 SELECT claim_lease('work', 'd', '1 h', '1 day') AS old \gset
-SELECT run_out('d'), claim('work', 'd', '1 h'), state('d');
+SELECT run_out('d');
+SELECT claim('work', 'd', '1 h'), state('d');
 SELECT complete('work', 'd', :old);
 SELECT token, completed_at, ttl FROM claim WHERE key = 'd';
 
@@ -80,7 +85,8 @@ SELECT state('f'), complete('work', 'f', :kept);
 -- A result may be absent, and a JSON null.
 SELECT original FROM claim_or_get('work', 'f', '1 day');
 SELECT claim_lease('work', 'g', '1 h', '1 day') AS token \gset
-SELECT complete('work', 'g', :token, 'null'), original FROM claim_or_get('work', 'g', '1 day');
+SELECT complete('work', 'g', :token, 'null');
+SELECT original FROM claim_or_get('work', 'g', '1 day');
 
 -- Without a ttl the scope's holds once it is completed; a scope that slides leaves leases alone.
 SELECT claim_lease('work', 'h', '1 h');
@@ -89,7 +95,7 @@ SELECT claim_lease('work', 'h', '1 h') AS token \gset
 SELECT expires_at AS before FROM claim WHERE key = 'h' \gset
 SELECT claim('work', 'h'), claim_many('work', '{h}');
 SELECT expires_at = :'before' AS untouched FROM claim WHERE key = 'h';
-SELECT complete('work', 'h', :token), expires_at - completed_at AS ttl FROM claim WHERE key = 'h';
+SELECT complete('work', 'h', :token);
 SELECT expires_at - completed_at AS ttl FROM claim WHERE key = 'h';
 SELECT expires_at AS before FROM claim WHERE key = 'h' \gset
 SELECT claim('work', 'h'), claim_many('work', '{h}');

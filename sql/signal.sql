@@ -3,7 +3,8 @@
 \pset null (null)
 SET TIME ZONE 'UTC';
 SET datestyle = 'ISO, YMD';
-SET search_path = tradekeep, public;
+SET search_path = public, tradekeep;
+DELETE FROM signal;
 
 -- What was sent is a duplicate, and so is what comes close; direction is LONG or SHORT in any case.
 SELECT claimed, price, expires_at - sent_at AS ttl, sent_at > now() - interval '1 min' AS just_now
@@ -104,7 +105,7 @@ SELECT claimed, sent_at FROM claim_signal('BACK', 'LONG', 50, ttl => '1 h', at =
 -- What is replayed in the past stays for a ttl from now; what is sent now until it ends.
 SELECT sweep_after > now() + interval '59 min' AS kept, sweep_after < now() + interval '61 min' AS not_long
 FROM signal WHERE symbol = 'BACK';
-SELECT bool_and(sweep_after = expires_at) FROM signal WHERE symbol = 'BTC';
+SELECT bool_and(sweep_after < expires_at + interval '1 min') AS kept FROM signal WHERE symbol = 'BTC';
 SELECT count(*) FROM live_signals WHERE symbol = 'BACK';
 
 -- A null ttl is that of scope signal.
@@ -144,7 +145,7 @@ SELECT claim_signal('BAD', 'LONG', 1, 'Infinity');
 SELECT claimed FROM claim_signal('ZERO', 'LONG', 1, '-0');
 SELECT claim_signal('BAD', 'LONG', 1, ttl => '0');
 SELECT claim_signal('BAD', 'LONG', 1, ttl => '-1 h');
-SELECT claim_signal('BAD', 'LONG', 1, ttl => '101 years');
+SELECT claim_signal('BAD', 'LONG', 1, ttl => '36526 days');
 SELECT claim_signal('BAD', 'LONG', 1, at => 'infinity');
 SELECT claim_signal('BAD', 'LONG', 1, at => '30000-01-01');
 SELECT count(*) FROM signal WHERE symbol = 'BAD';
@@ -265,22 +266,51 @@ SELECT wrong, granted > 500 AS many_granted, duplicates > 500 AS many_duplicates
 
 -- Whatever functions and operators stand first in the path, ours are not among them.
 CREATE SCHEMA hostile;
-CREATE FUNCTION hostile.refuse(anyelement, anyelement) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'captured'; END $$;
-CREATE OPERATOR hostile.= (LEFTARG = anyelement, RIGHTARG = anyelement, FUNCTION = hostile.refuse);
-CREATE OPERATOR hostile.> (LEFTARG = anyelement, RIGHTARG = anyelement, FUNCTION = hostile.refuse);
-CREATE FUNCTION hostile.unnest(anyarray) RETURNS SETOF anyelement LANGUAGE plpgsql AS $$ BEGIN RAISE 'captured'; END $$;
-CREATE FUNCTION hostile.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN RAISE 'captured'; END $$;
-CREATE TABLE hostile.signal (symbol text);
+CREATE FUNCTION hostile.captured() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'captured'; END $$;
+DO $$
+DECLARE
+	type text;
+	operator text;
+BEGIN
+	FOREACH type IN ARRAY '{text, bigint, float8, timestamptz}'::text[] LOOP
+		EXECUTE format('CREATE FUNCTION hostile.captured(%s, %1$s) RETURNS boolean'
+			' LANGUAGE sql VOLATILE AS %L', type, 'SELECT hostile.captured() IS NULL');
+		FOREACH operator IN ARRAY '{=, <>, <, <=, >, >=}'::text[] LOOP
+			EXECUTE format('CREATE OPERATOR hostile.%s (LEFTARG = %s, RIGHTARG = %2$s,'
+				' FUNCTION = hostile.captured)', operator, type);
+		END LOOP;
+	END LOOP;
+END
+$$;
+CREATE FUNCTION hostile.captured(timestamptz, interval) RETURNS timestamptz LANGUAGE sql
+	AS $$ SELECT now() FROM hostile.captured() $$;
+CREATE OPERATOR hostile.+ (LEFTARG = timestamptz, RIGHTARG = interval, FUNCTION = hostile.captured);
+CREATE FUNCTION hostile.unnest(anyarray) RETURNS SETOF anyelement LANGUAGE plpgsql
+	AS $$ BEGIN PERFORM hostile.captured(); END $$;
+CREATE FUNCTION hostile.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+	AS $$ SELECT now() FROM hostile.captured() $$;
+SELECT set_scope('sliding', '1 h', 'sliding');
 \c -
 \set VERBOSITY sqlstate
 SET search_path = hostile, pg_catalog;
 CREATE TEMP TABLE signal (symbol text);
+CREATE TEMP TABLE claim (scope text);
+SELECT 'a'::text = 'a'::text;
 SELECT claimed FROM tradekeep.claim_signal('HOSTILE', 'LONG', 1);
 SELECT claimed FROM tradekeep.claim_signals('[{"symbol": "HOSTILE", "direction": "LONG", "entry_price": 1},
-	{"symbol": "HOSTILE", "direction": "LONG", "entry_price": 2}, {"symbol": "HOSTILE", "direction": "LONG", "entry_price": 3}]');
+	{"symbol": "HOSTILE", "direction": "LONG", "entry_price": 2},
+	{"symbol": "HOSTILE", "direction": "LONG", "entry_price": 3}]');
 SELECT tradekeep.clear_signals('HOSTILE');
+SELECT tradekeep.claim('sliding', 'k'), tradekeep.claim('sliding', 'k'), tradekeep.claim_many('sliding', '{k,l}');
+SELECT tradekeep.claim_lease('sliding', 'lease', '1 h') AS token \gset
+SELECT tradekeep.extend_lease('sliding', 'lease', :token, '2 h');
+SELECT tradekeep.complete('sliding', 'lease', :token), tradekeep.complete('sliding', 'lease', :token);
+SELECT tradekeep.release('sliding', 'lease', :token);
+SELECT tradekeep.set_scope('sliding', NULL), tradekeep.clear_claims('sliding');
 RESET search_path;
+SET client_min_messages = warning;
 DROP SCHEMA hostile CASCADE;
+RESET client_min_messages;
 
 -- Clearing all of them is for admins.
 CREATE ROLE regress_signal_writer;

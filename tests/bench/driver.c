@@ -240,12 +240,14 @@ unnest(int64_t call)
 	PQclear(result);
 }
 
-static const struct
+typedef struct load
 {
 	const char *name;
 	void		(*open) (void);
 	void		(*call) (int64_t call);
-}			loads[] =
+} load;
+
+static const load loads[] =
 {
 	{"claim", open_tradekeep, claim},
 	{"set_nx", open_redis, set_nx},
