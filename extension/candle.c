@@ -9,12 +9,12 @@
  * version of the row: this decides races, and holds for UPDATE and ON CONFLICT DO
  * UPDATE by any client.
  *
- * A batch is sorted by key.  What is new is inserted with ON CONFLICT DO NOTHING,
- * what supersedes with ON CONFLICT DO UPDATE, each in the order of the key; inserts
- * come first.  An upsert only ever waits for another upsert, so overlapping batches
- * cannot deadlock.  What a race took away is judged again.  A round fails only when
- * somebody else wrote in between, so a few suffice; one that never ends has another
- * cause, such as a trigger that drops our rows.
+ * A batch waits for others in one order only, that of the key, so that overlapping
+ * batches cannot deadlock.  Bars that look new are inserted with ON CONFLICT DO NOTHING
+ * and nothing else is touched, so that of several bots that store the same new bars only
+ * one writes.  When that is not all there is to do, the attempt is undone, and one pass
+ * in order upserts every bar that is new or supersedes what is stored.  What the trigger
+ * dropped then is judged again: its row is locked, so that is final.
  */
 #include "candle.h"
 
@@ -61,7 +61,8 @@ static ProbeTable candle_table = {.name = "candle",.nkeys = 3};
 	" pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)," \
 	" pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)," \
 	" pg_catalog.unnest($9))"
-#define RETURNING_KEY	" RETURNING symbol, timeframe, ts"
+#define RETURNING_KEY \
+	" RETURNING symbol, timeframe, ts, xmax OPERATOR(pg_catalog.=) '0'::pg_catalog.xid"
 
 static Statement insert_new = {
 	.sql = INSERT_CANDLES " ON CONFLICT (symbol, timeframe, ts) DO NOTHING" RETURNING_KEY,
@@ -69,7 +70,7 @@ static Statement insert_new = {
 	.argtypes = {TEXTARRAYOID, TIMEFRAMEARRAYOID, TIMESTAMPTZARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
 	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID}
 };
-static Statement upsert_newer = {
+static Statement upsert_all = {
 	.sql = INSERT_CANDLES " ON CONFLICT (symbol, timeframe, ts) DO UPDATE SET open = excluded.open,"
 	" high = excluded.high, low = excluded.low, close = excluded.close,"
 	" volume = excluded.volume, closed = excluded.closed, sources = NULL" RETURNING_KEY,
@@ -296,17 +297,16 @@ make_columns(Pending **rows, int nrows, Datum *columns)
 }
 
 /*
- * Runs one of the two statements for the rows, and notes the outcome of those that
- * it wrote.  It gives their keys back in the order in which it got them.
+ * Runs one of the two statements for the rows, and notes the outcome of those that it
+ * wrote.  It gives their keys back in the order in which it got them; a row that was
+ * inserted has no xmax.
  */
 static void
-write_rows(Statement *statement, Pending **rows, int nrows, CandleOutcome outcome)
+write_rows(Statement *statement, Pending **rows, int nrows)
 {
 	Datum		columns[9];
 	int			next = 0;
 
-	if (nrows == 0)
-		return;
 	make_columns(rows, nrows, columns);
 	SPI_connect();
 	execute_statement(statement, columns, NULL);
@@ -324,17 +324,24 @@ write_rows(Statement *statement, Pending **rows, int nrows, CandleOutcome outcom
 			next++;
 		if (next == nrows)
 			elog(ERROR, "candles were stored out of order");
-		rows[next]->outcome = outcome;
+		rows[next]->outcome = DatumGetBool(SPI_getbinval(tuple, desc, COLUMN_TS + 1, &isnull)) ?
+			CANDLE_INSERTED : CANDLE_UPDATED;
 	}
 	SPI_finish();
 }
 
-/* Judges the rows against what is stored; those without an outcome stay pending. */
-static void
-judge_rows(Pending **rows, int nrows, bool *stored)
+/*
+ * Judges the rows against what is stored, and keeps those that are still to be written.
+ * Returns how many; *known (unless null) says whether any row was there.
+ */
+static int
+keep_writable(Pending **rows, int nrows, bool *known)
 {
 	Probe		probe;
+	int			kept = 0;
 
+	if (known != NULL)
+		*known = false;
 	probe_begin(&probe, &candle_table, PROBE_LATEST);
 	for (int i = 0; i < nrows; i++)
 	{
@@ -344,61 +351,91 @@ judge_rows(Pending **rows, int nrows, bool *stored)
 			TimeframeGetDatum(candle->timeframe),
 			TimestampTzGetDatum(candle->ts)
 		};
-		TupleTableSlot *slot = probe_find_next(&probe, keys);
+		TupleTableSlot *slot;
+		Candle		stored;
+		CandleOutcome outcome = CANDLE_UPDATED;
 
-		stored[i] = slot != NULL;
-		if (slot != NULL)
-		{
-			Candle		found;
-			CandleOutcome outcome;
-
-			read_candle(slot, &found);
-			outcome = judge_candle(&found, candle);
-			if (outcome != CANDLE_UPDATED)
-				rows[i]->outcome = outcome;
-		}
-	}
-	probe_end(&probe);
-}
-
-/* Keeps the rows that still have no outcome; returns their number. */
-static int
-keep_pending(Pending **rows, bool *stored, int nrows)
-{
-	int			kept = 0;
-
-	for (int i = 0; i < nrows; i++)
-	{
 		if (rows[i]->outcome != CANDLE_PENDING)
 			continue;
-		rows[kept] = rows[i];
-		if (stored != NULL)
-			stored[kept] = stored[i];
-		kept++;
+		slot = probe_find_next(&probe, keys);
+		if (slot != NULL)
+		{
+			read_candle(slot, &stored);
+			outcome = judge_candle(&stored, candle);
+			if (known != NULL)
+				*known = true;
+		}
+		if (outcome == CANDLE_UPDATED)
+			rows[kept++] = rows[i];
+		else
+			rows[i]->outcome = outcome;
 	}
+	probe_end(&probe);
 	return kept;
 }
 
+/* Batches are mostly all new or all known: a few of their rows tell which. */
+static bool
+look_new(Pending **rows, int nrows)
+{
+	Pending		copies[3];
+	Pending    *sample[lengthof(copies)];
+	int			nsample = Min(nrows, lengthof(copies));
+	bool		known;
+
+	for (int i = 0; i < nsample; i++)
+	{
+		copies[i] = *rows[i == 0 ? 0 : (nrows - 1) * i / (nsample - 1)];
+		sample[i] = &copies[i];
+	}
+	keep_writable(sample, nsample, &known);
+	return !known;
+}
+
 /*
- * Stores rows of distinct keys, in order.  Batches are mostly all new or all known:
- * when the first row is new, all are inserted without looking first.
+ * The first attempt: inserts the rows that are new, and nothing else.  True when that
+ * settled all of them; otherwise it is undone.
  */
+static bool
+insert_new_rows(Pending **rows, int nrows)
+{
+	Pending   **left = palloc(sizeof(Pending *) * nrows);
+	Attempt		attempt;
+	int			nleft = 0;
+
+	memcpy(left, rows, sizeof(Pending *) * nrows);
+	begin_attempt(&attempt);
+	PG_TRY();
+	{
+		write_rows(&insert_new, rows, nrows);
+		nleft = keep_writable(left, nrows, NULL);
+	}
+	PG_CATCH();
+	{
+		undo_attempt(&attempt);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	if (nleft == 0)
+	{
+		keep_attempt(&attempt);
+		return true;
+	}
+	undo_attempt(&attempt);
+	for (int i = 0; i < nrows; i++)
+		rows[i]->outcome = CANDLE_PENDING;
+	return false;
+}
+
+/* Stores rows of distinct keys, in order. */
 static void
 store_rows(Pending **rows, int nrows)
 {
-	bool	   *stored = palloc(sizeof(bool) * nrows);
-	Pending   **part = palloc(sizeof(Pending *) * nrows);
-
-	judge_rows(rows, 1, stored);
-	if (!stored[0])
+	if (look_new(rows, nrows) && insert_new_rows(rows, nrows))
+		return;
+	for (int round = 1; (nrows = keep_writable(rows, nrows, NULL)) > 0; round++)
 	{
-		write_rows(&insert_new, rows, nrows, CANDLE_INSERTED);
-		nrows = keep_pending(rows, NULL, nrows);
-	}
-	for (int round = 1; nrows > 0; round++)
-	{
-		int			nparts[2] = {0, 0};
-
 		CHECK_FOR_INTERRUPTS();
 		if (round > MAX_ROUNDS)
 			ereport(ERROR,
@@ -406,17 +443,7 @@ store_rows(Pending **rows, int nrows)
 					 errmsg("could not store candles after %d rounds", MAX_ROUNDS),
 					 errhint("Retry. If it never works, look for triggers on"
 							 " tradekeep.candle.")));
-		judge_rows(rows, nrows, stored);
-		nrows = keep_pending(rows, stored, nrows);
-		for (int known = 0; known <= 1; known++)
-		{
-			for (int i = 0; i < nrows; i++)
-				if (stored[i] == (known == 1))
-					part[nparts[known]++] = rows[i];
-			write_rows(known == 1 ? &upsert_newer : &insert_new, part, nparts[known],
-					   known == 1 ? CANDLE_UPDATED : CANDLE_INSERTED);
-		}
-		nrows = keep_pending(rows, NULL, nrows);
+		write_rows(&upsert_all, rows, nrows);
 	}
 }
 

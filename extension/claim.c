@@ -19,9 +19,12 @@
  * step 2 use the transaction's, and fail with 40001 where that cannot see what
  * they run into.
  *
- * A batch waits for others in one order, so that overlapping batches cannot deadlock:
- * first for those that insert the same keys, then for those that write the same rows,
- * each in the order of the index.  Who is at the second never waits for the first.
+ * A batch waits for others in one order only, that of the index, so that overlapping
+ * batches cannot deadlock.  Its first attempt inserts what is absent and touches
+ * nothing else: in a herd of bots that claim the same keys at once, the losers write
+ * nothing.  When that is not all there is to do, because some keys are expired, slide,
+ * or came and went meanwhile, the attempt is undone, and one pass in order inserts or
+ * locks every key; what follows finds the rows locked, and waits for nobody.
  *
  * A round fails only when somebody else came and went in between, so a few suffice.
  * One that never ends has another cause, such as a trigger that drops our rows.
@@ -91,11 +94,23 @@ static Statement insert_many = {
 	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID,
 	JSONBOID}
 };
-static Statement take_over_many = {
-	.sql = INSERT_CLAIM MANY_ROWS TAKE_OVER " RETURNING key",
+
+/* Inserts what is absent and locks what is not. */
+static Statement insert_or_lock_many = {
+	.sql = INSERT_CLAIM MANY_ROWS
+	" ON CONFLICT (scope, key) DO UPDATE SET scope = excluded.scope WHERE false RETURNING key",
 	.nargs = 7,
 	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID,
 	JSONBOID}
+};
+static Statement take_over_many = {
+	.sql = "WITH taken AS (UPDATE tradekeep.claim SET claimed_at = $3, expires_at = $4,"
+	" sweep_after = $5, token = NULL, completed_at = NULL, ttl = $6, data = NULL"
+	" WHERE scope OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) ANY ($2)"
+	" AND expires_at OPERATOR(pg_catalog.<=) $3 RETURNING key)"
+	" SELECT key FROM taken ORDER BY key",
+	.nargs = 6,
+	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID}
 };
 
 /*
@@ -103,25 +118,16 @@ static Statement take_over_many = {
  * session's time zone could change.
  */
 static Statement slide = {
-	.sql = "WITH slid AS (UPDATE tradekeep.claim"
+	.sql = "UPDATE tradekeep.claim"
 	" SET expires_at = GREATEST(expires_at, $3 OPERATOR(pg_catalog.+) ttl),"
 	" sweep_after = GREATEST(sweep_after, $3 OPERATOR(pg_catalog.+) ttl,"
 	" pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) ttl)"
 	" WHERE scope OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) ANY ($2)"
-	" AND expires_at OPERATOR(pg_catalog.>) $3 AND token IS NULL RETURNING key)"
-	" SELECT key FROM slid ORDER BY key",
+	" AND expires_at OPERATOR(pg_catalog.>) $3 AND ttl IS NOT NULL AND token IS NULL",
 	.nargs = 3,
 	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID}
 };
 
-/* An UPDATE takes its rows in any order, so a batch locks them before. */
-static Statement lock_many = {
-	.sql = "SELECT FROM tradekeep.claim"
-	" WHERE scope OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) ANY ($2)"
-	" ORDER BY key FOR UPDATE",
-	.nargs = 2,
-	.argtypes = {TEXTOID, TEXTARRAYOID}
-};
 static Statement delete_one = {
 	.sql = "DELETE FROM tradekeep.claim WHERE scope OPERATOR(pg_catalog.=) $1"
 	" AND key OPERATOR(pg_catalog.=) $2"
@@ -359,8 +365,7 @@ typedef struct BatchKey
 {
 	text	   *key;
 	int			position;
-	Finding		finding;
-	bool		written;		/* by the statement that fits the finding */
+	bool		granted;
 } BatchKey;
 
 /* The order of the index, and in it the order of the arguments. */
@@ -374,121 +379,162 @@ compare_batch_keys(const void *left, const void *right)
 	return order != 0 ? order : a->position - b->position;
 }
 
-/* Those of the pending keys that were found so, or so; null when there are none. */
-static ArrayType *
-keys_found(const BatchKey *pending, int npending, Finding finding, Finding other)
+/*
+ * Looks up the keys that were not granted, and drops those that are somebody's for
+ * good.  Says whether all that remain are absent.  Returns how many remain.
+ */
+static int
+keep_claimable(text *scope, BatchKey *keys, int nkeys, TimestampTz at, bool *all_absent)
 {
-	Datum	   *keys = palloc(sizeof(Datum) * npending);
-	int			nkeys = 0;
+	Probe		probe;
+	int			kept = 0;
 
-	for (int i = 0; i < npending; i++)
-		if (pending[i].finding == finding || pending[i].finding == other)
-			keys[nkeys++] = PointerGetDatum(pending[i].key);
-	if (nkeys == 0)
-		return NULL;
-	return construct_array(keys, nkeys, TEXTOID, -1, false, TYPALIGN_INT);
+	*all_absent = true;
+	probe_begin(&probe, &claim_table, PROBE_LATEST);
+	for (int i = 0; i < nkeys; i++)
+	{
+		Datum		datums[2] = {PointerGetDatum(scope), PointerGetDatum(keys[i].key)};
+		Finding		finding = judge_claim(probe_find_next(&probe, datums), at, NULL);
+
+		if (finding == LIVE)
+			continue;
+		*all_absent &= finding == ABSENT;
+		keys[kept++] = keys[i];
+	}
+	probe_end(&probe);
+	return kept;
 }
 
 /*
- * Runs the statement that fits the finding for those of the pending keys that it was
- * made of, and notes which it wrote.  Both the keys and the answer come in the order
- * of the index.
+ * Runs a statement for the keys that were not yet granted.  It returns those that it
+ * granted, in the order of the index as they are here.
  */
 static void
-write_keys(text *scope, BatchKey *pending, int npending, Finding finding, const Term *term)
+grant_keys(Statement *statement, text *scope, BatchKey *keys, int nkeys, const Term *term)
 {
-	static Statement *const statements[] = {
-		[ABSENT] = &insert_many,[EXPIRED] = &take_over_many,[SLIDING] = &slide
-	};
-	ArrayType  *keys = keys_found(pending, npending, finding, finding);
+	Datum	   *datums = palloc(sizeof(Datum) * nkeys);
 	Datum		values[7];
 	char		nulls[8];
+	int			ndatums = 0;
 	int			next = 0;
 
-	if (keys == NULL)
+	for (int i = 0; i < nkeys; i++)
+		if (!keys[i].granted)
+			datums[ndatums++] = PointerGetDatum(keys[i].key);
+	if (ndatums == 0)
 		return;
-	fill_values(scope, PointerGetDatum(keys), term, NULL, values, nulls);
+	fill_values(scope, PointerGetDatum(construct_array(datums, ndatums, TEXTOID, -1, false,
+													   TYPALIGN_INT)), term, NULL, values, nulls);
 	SPI_connect();
-	execute_statement(statements[finding], values, nulls);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	execute_statement(statement, values, nulls);
+	for (uint64 row = 0; SPI_tuptable != NULL && row < SPI_processed; row++)
 	{
 		bool		isnull;
 		text	   *key = DatumGetTextPP(SPI_getbinval(SPI_tuptable->vals[row],
 													   SPI_tuptable->tupdesc, 1, &isnull));
 
-		while (next < npending && compare_text(pending[next].key, key) != 0)
+		while (next < nkeys && compare_text(keys[next].key, key) != 0)
 			next++;
-		if (next == npending)
+		if (next == nkeys)
 			elog(ERROR, "claims were granted out of order");
-		pending[next].written = true;
+		keys[next].granted = true;
 	}
 	SPI_finish();
 }
 
-/* Locks the rows that will be written, expired and sliding ones together. */
-static void
-lock_keys(text *scope, BatchKey *pending, int npending)
+/* Notes the answers of those that were granted and drops them; returns how many remain. */
+static int
+settle_granted(BatchKey *keys, int nkeys, bool *granted)
 {
-	Datum		values[2] = {
-		PointerGetDatum(scope),
-		PointerGetDatum(keys_found(pending, npending, EXPIRED, SLIDING))
-	};
+	int			kept = 0;
 
-	run_statement(&lock_many, values, NULL);
+	for (int i = 0; i < nkeys; i++)
+	{
+		if (keys[i].granted)
+			granted[keys[i].position] = true;
+		else
+			keys[kept++] = keys[i];
+	}
+	return kept;
 }
 
 /*
- * Claims a batch of distinct keys in the order of the index, and notes in granted[]
- * which it got.
+ * The first attempt: inserts keys that were absent a moment ago, and nothing else.
+ * True when that settled all of them; otherwise it is undone.
  */
-static void
-claim_batch(text *scope, BatchKey *pending, int npending, Term *term, bool *granted)
+static bool
+insert_absent(text *scope, BatchKey *keys, int *nkeys, Term *term, bool *granted)
 {
-	for (int round = 1;; round++)
+	BatchKey   *before = palloc(sizeof(BatchKey) * *nkeys);
+	int			nbefore = *nkeys;
+	Attempt		attempt;
+	bool		settled = false;
+	bool		all_absent;
+
+	memcpy(before, keys, sizeof(BatchKey) * nbefore);
+	begin_attempt(&attempt);
+	PG_TRY();
 	{
-		Probe		probe;
-		int			kept = 0;
-		bool		any_free = false;
-		bool		any_sliding = false;
+		grant_keys(&insert_many, scope, keys, *nkeys, term);
+		*nkeys = settle_granted(keys, *nkeys, granted);
+		settled = *nkeys == 0 ||
+			keep_claimable(scope, keys, *nkeys, term->at, &all_absent) == 0;
+	}
+	PG_CATCH();
+	{
+		undo_attempt(&attempt);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 
-		probe_begin(&probe, &claim_table, PROBE_LATEST);
-		for (int i = 0; i < npending; i++)
-		{
-			Datum		keys[2] = {PointerGetDatum(scope), PointerGetDatum(pending[i].key)};
-			Finding		finding = judge_claim(probe_find_next(&probe, keys), term->at, NULL);
+	if (settled && !term_is_over(term))
+	{
+		keep_attempt(&attempt);
+		return true;
+	}
+	undo_attempt(&attempt);
+	for (int i = 0; i < nbefore; i++)
+		granted[before[i].position] = false;
+	memcpy(keys, before, sizeof(BatchKey) * nbefore);
+	*nkeys = nbefore;
+	return false;
+}
 
-			if (finding == LIVE)
-				continue;
-			pending[kept] = pending[i];
-			pending[kept].written = false;
-			pending[kept++].finding = finding;
-			any_free |= finding != SLIDING;
-			any_sliding |= finding == SLIDING;
-		}
-		probe_end(&probe);
-		npending = kept;
-		if (npending == 0)
+/* One pass in order over all keys, and then what their rows ask for. */
+static void
+claim_in_order(text *scope, BatchKey *keys, int nkeys, Term *term, bool *granted)
+{
+	for (int round = 1; nkeys > 0; round++)
+	{
+		settle_term(term, scope);
+		grant_keys(&insert_or_lock_many, scope, keys, nkeys, term);
+		grant_keys(&take_over_many, scope, keys, nkeys, term);
+		grant_keys(&slide, scope, keys, nkeys, term);
+		if (!term_is_over(term))
 			break;
-
-		if (any_free)
-			settle_term(term, scope);
-		write_keys(scope, pending, npending, ABSENT, term);
-		if (any_sliding)
-			lock_keys(scope, pending, npending);
-		write_keys(scope, pending, npending, EXPIRED, term);
-		write_keys(scope, pending, npending, SLIDING, term);
-		kept = 0;
-		for (int i = 0; i < npending; i++)
-		{
-			if (pending[i].written && pending[i].finding != SLIDING)
-				granted[pending[i].position] = true;
-			if (!pending[i].written ||
-				(pending[i].finding != SLIDING && term_is_over(term)))
-				pending[kept++] = pending[i];
-		}
-		npending = kept;
+		for (int i = 0; i < nkeys; i++)
+			keys[i].granted = false;
 		next_round(term, round);
 	}
+	settle_granted(keys, nkeys, granted);
+}
+
+/* Claims a batch of distinct keys, and notes in granted[] which it got. */
+static void
+claim_batch(text *scope, BatchKey *keys, int nkeys, Term *term, bool *granted)
+{
+	bool		all_absent;
+
+	nkeys = keep_claimable(scope, keys, nkeys, term->at, &all_absent);
+	if (nkeys == 0)
+		return;
+	settle_term(term, scope);
+	/* A duplicate of a sliding claim writes in any case. */
+	if (all_absent && term->kept_ttl == 0 && insert_absent(scope, keys, &nkeys, term, granted))
+		return;
+	if (!term->replayed)
+		term->at = GetCurrentTimestamp();
+	claim_in_order(scope, keys, nkeys, term, granted);
 }
 
 ArrayType *

@@ -4,6 +4,7 @@
  */
 #include "statement.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -63,6 +64,35 @@ run_statement(Statement *statement, Datum *values, const char *nulls)
 	processed = execute_statement(statement, values, nulls);
 	SPI_finish();
 	return processed;
+}
+
+/*
+ * A caller that begins an attempt ends it on every way out, errors included: the
+ * transaction below would not come out of the subtransaction by itself.
+ */
+void
+begin_attempt(Attempt *attempt)
+{
+	attempt->context = CurrentMemoryContext;
+	attempt->owner = CurrentResourceOwner;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(attempt->context);
+}
+
+void
+keep_attempt(Attempt *attempt)
+{
+	ReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(attempt->context);
+	CurrentResourceOwner = attempt->owner;
+}
+
+void
+undo_attempt(Attempt *attempt)
+{
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(attempt->context);
+	CurrentResourceOwner = attempt->owner;
 }
 
 bool

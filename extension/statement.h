@@ -9,6 +9,7 @@
 
 #include "executor/spi.h"
 #include "nodes/parsenodes.h"
+#include "utils/resowner.h"
 
 #define STATEMENT_MAX_ARGUMENTS 12
 
@@ -36,6 +37,17 @@ extern uint64 execute_statement(Statement *statement, Datum *values, const char 
 
 /* The same with SPI_connect() and SPI_finish(), where only the number matters. */
 extern uint64 run_statement(Statement *statement, Datum *values, const char *nulls);
+
+/* Statements that can be taken back together, as behind a savepoint. */
+typedef struct Attempt
+{
+	MemoryContext context;
+	ResourceOwner owner;
+} Attempt;
+
+extern void begin_attempt(Attempt *attempt);
+extern void keep_attempt(Attempt *attempt);
+extern void undo_attempt(Attempt *attempt);
 
 /* The Oid of the type timeframe, which another CREATE EXTENSION changes. */
 extern Oid	timeframe_type(void);

@@ -16,9 +16,8 @@ SELECT claimed, price FROM claim_signal('BTC', 'LONG', 100.06);
 SELECT claimed, price FROM claim_signal('BTC', 'sHORT', 100);
 SELECT claimed, price FROM claim_signal('btc', 'LONG', 100);
 -- The answer to a duplicate is the stored original.
-SELECT a = s AS same FROM claim_signal('BTC', 'LONG', 100.03) AS c,
-	LATERAL (SELECT c.signal_id, c.price, c.sent_at, c.expires_at) AS a,
-	LATERAL (SELECT signal_id, price, sent_at, expires_at FROM signal WHERE signal_id = c.signal_id) AS s;
+SELECT (c.price, c.sent_at, c.expires_at) = (s.price, s.sent_at, s.expires_at) AS same
+FROM claim_signal('BTC', 'LONG', 100.03) AS c JOIN signal AS s USING (signal_id);
 SELECT symbol, direction, price, remaining > interval '23 h' AS fresh FROM live_signals
 ORDER BY symbol, direction, price;
 
@@ -333,7 +332,7 @@ SELECT count(*) FROM tradekeep.signal;
 -- The table refuses by itself what no function would store.
 INSERT INTO tradekeep.signal VALUES ('X', 'UP', 1, 1, now(), now() + interval '1 h', now() + interval '1 h');
 INSERT INTO tradekeep.signal VALUES ('X', 'LONG', 'NaN', 1, now(), now() + interval '1 h', now() + interval '1 h');
-INSERT INTO tradekeep.signal VALUES ('X', 'LONG', 1, 1, now(), now(), now());
+INSERT INTO tradekeep.signal VALUES ('', 'LONG', 1, 1, now(), now() + interval '1 h', now() + interval '1 h');
 
 SELECT tradekeep.revoke_access('regress_signal_writer'), tradekeep.revoke_access('regress_signal_reader');
 DROP ROLE regress_signal_writer, regress_signal_reader;

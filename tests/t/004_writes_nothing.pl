@@ -26,7 +26,7 @@ my $arrays =
 my %calls = (
 	'claim' => "SELECT tradekeep.claim('s', 'one', '1 hour')",
 	'claim with the ttl of its scope' => "SELECT tradekeep.claim('signal', 'two')",
-	'claim_or_get' => "SELECT claimed FROM tradekeep.claim_or_get('s', 'one', '1 hour', '{\"a\": 1}')",
+	'claim_or_get' => "SELECT claimed FROM tradekeep.claim_or_get('s', 'got', '1 hour', '{\"a\": 1}')",
 	'claim_many' =>
 	  "SELECT true = ANY (tradekeep.claim_many('s', ARRAY(SELECT i::text FROM generate_series(1, 500) AS i), '1 hour'))",
 	'should_process_candle' => "SELECT tradekeep.should_process_candle('BTC', '15m', '2026-01-01 10:15:10Z', ttl => '100 years')",
