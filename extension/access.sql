@@ -13,7 +13,7 @@ SELECT pg_catalog.pg_extension_config_dump('tradekeep.access', '');
 CREATE VIEW tradekeep.function_access AS
 	SELECT p.oid::regprocedure AS function,
 		CASE
-			WHEN p.proname IN ('grant_access', 'revoke_access', 'apply_access') THEN 'owner'
+			WHEN p.proname IN ('grant_access', 'revoke_access', 'apply_access', 'type_names') THEN 'owner'
 			WHEN p.proname IN ('set_scope', 'reset_stats') THEN 'admin'
 			WHEN p.provolatile = 'v' THEN 'writer'
 			ELSE 'reader'
@@ -21,6 +21,12 @@ CREATE VIEW tradekeep.function_access AS
 	FROM pg_catalog.pg_proc AS p
 	WHERE p.pronamespace = 'tradekeep'::regnamespace;
 COMMENT ON VIEW tradekeep.function_access IS 'the lowest level that may call each function';
+
+CREATE FUNCTION tradekeep.type_names() RETURNS text
+	LANGUAGE sql STABLE
+RETURN (SELECT string_agg(t.oid::regtype::text, ', ') FROM pg_catalog.pg_type AS t
+	WHERE t.typnamespace = 'tradekeep'::regnamespace AND t.typtype IN ('b', 'd') AND t.typelem = 0);
+COMMENT ON FUNCTION tradekeep.type_names() IS 'the types of the extension, as GRANT and REVOKE take them';
 
 CREATE FUNCTION tradekeep.apply_access(role name, level text) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -31,7 +37,7 @@ DECLARE
 	callable record;
 BEGIN
 	EXECUTE format('GRANT USAGE ON SCHEMA tradekeep TO %I', role);
-	EXECUTE format('GRANT USAGE ON TYPE tradekeep.timeframe TO %I', role);
+	EXECUTE format('GRANT USAGE ON TYPE %s TO %I', tradekeep.type_names(), role);
 	EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA tradekeep TO %I', role);
 	IF rank >= 2 THEN
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.claim, tradekeep.signal, tradekeep.candle TO %I', role);
@@ -61,7 +67,7 @@ BEGIN
 		EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tradekeep FROM %I', role);
 		EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA tradekeep FROM %I', role);
 		EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA tradekeep FROM %I', role);
-		EXECUTE format('REVOKE ALL ON TYPE tradekeep.timeframe FROM %I', role);
+		EXECUTE format('REVOKE ALL ON TYPE %s FROM %I', tradekeep.type_names(), role);
 		EXECUTE format('REVOKE ALL ON SCHEMA tradekeep FROM %I', role);
 	END IF;
 	DELETE FROM tradekeep.access AS a WHERE a.role = revoke_access.role;
@@ -96,5 +102,6 @@ Remembered, and granted again after updates. For the owner of the extension; an 
 
 REVOKE ALL ON ALL TABLES IN SCHEMA tradekeep FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA tradekeep FROM PUBLIC;
-REVOKE ALL ON TYPE tradekeep.timeframe FROM PUBLIC;
+REVOKE ALL ON TYPE tradekeep.timeframe, tradekeep.scope_name, tradekeep.key_name,
+	tradekeep.signal_direction, tradekeep.signal_price FROM PUBLIC;
 

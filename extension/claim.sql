@@ -1,7 +1,7 @@
 -- claim: exactly-once claims on a key
 
--- Domains check what a table's constraints could, at a tenth of the cost for a single row: an INSERT
--- reads every CHECK of its table from text again, and finds those of domains ready in its plan.
+-- Domains check what constraints of the table could, at a fraction of the cost: an INSERT reads each
+-- CHECK of its table from text again, and finds those of domains ready in its plan.
 CREATE DOMAIN tradekeep.scope_name AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 63);
 COMMENT ON DOMAIN tradekeep.scope_name IS 'name of a scope: 1 to 63 bytes';
 CREATE DOMAIN tradekeep.key_name AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 512);
@@ -17,7 +17,8 @@ CREATE TABLE tradekeep.claim (
 	completed_at timestamptz,
 	ttl interval,
 	data jsonb,
-	PRIMARY KEY (scope, key)
+	PRIMARY KEY (scope, key),
+	CHECK (claimed_at < expires_at AND expires_at <= sweep_after AND sweep_after < 'infinity')
 ) USING heap;
 COMMENT ON TABLE tradekeep.claim IS
 'claims, live while expires_at lies in the future; expired rows count as absent and wait for the sweeper';

@@ -14,7 +14,8 @@ CREATE TABLE tradekeep.signal (
 	expires_at timestamptz NOT NULL,
 	sweep_after timestamptz NOT NULL,
 	data jsonb,
-	PRIMARY KEY (symbol, direction, price, signal_id)
+	PRIMARY KEY (symbol, direction, price, signal_id),
+	CHECK (sent_at < expires_at AND expires_at <= sweep_after AND sweep_after < 'infinity')
 ) USING heap;
 COMMENT ON TABLE tradekeep.signal IS
 'signals that were sent, live while expires_at lies in the future; expired rows count as absent and wait for the sweeper';

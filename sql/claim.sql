@@ -150,14 +150,11 @@ SELECT pg_temp.outcome($$SELECT tradekeep.set_scope('', '1 h')$$) AS empty_scope
 SELECT count(*) AS stored FROM claim WHERE scope = 'bad';
 -- The table refuses the same by itself.
 SELECT what, pg_temp.outcome(format('INSERT INTO tradekeep.claim (scope, key, claimed_at, expires_at, sweep_after) VALUES (%L, %L, %L, %L, %L) RETURNING 1',
-	scope, key, claimed_at, expires_at, sweep_after))
-FROM (VALUES
-	('good', 'bare', 'k', '2026-01-01Z', '2026-01-02Z', '2026-01-02Z'),
-	('duplicate', 'bare', 'k', '2026-01-01Z', '2026-01-02Z', '2026-01-02Z'),
-	('empty key', 'bare', '', '2026-01-01Z', '2026-01-02Z', '2026-01-02Z'),
-	('expired at once', 'bare', 'l', '2026-01-01Z', '2026-01-01Z', '2026-01-02Z'),
-	('swept while live', 'bare', 'l', '2026-01-01Z', '2026-01-02Z', '2026-01-01 12:00Z'),
-	('for ever', 'bare', 'l', '2026-01-01Z', 'infinity', 'infinity')) AS t(what, scope, key, claimed_at, expires_at, sweep_after);
+	scope, key, '2026-01-01Z', '2026-01-02Z', '2026-01-02Z'))
+FROM (VALUES ('good', 'bare', 'k'), ('duplicate', 'bare', 'k'), ('no scope', NULL, 'l'), ('empty scope', '', 'l'),
+	('long scope', repeat('s', 64), 'l'), ('no key', 'bare', NULL), ('empty key', 'bare', ''), ('long key', 'bare', repeat('k', 513)),
+	('long multibyte key', 'bare', repeat(U&'\00e9', 257))) AS t(what, scope, key);
+UPDATE claim SET key = '' WHERE scope = 'bare';
 
 -- clear_claims() by glob pattern: what it would clear of these keys.
 CREATE TEMP TABLE keys (key text COLLATE "C" PRIMARY KEY);
