@@ -14,7 +14,9 @@
  * and nothing else is touched, so that of several bots that store the same new bars only
  * one writes.  When that is not all there is to do, the attempt is undone, and one pass
  * in order upserts every bar that is new or supersedes what is stored.  What the trigger
- * dropped then is judged again: its row is locked, so that is final.
+ * dropped then is judged again: its row is locked, so that is final.  Bars of one batch
+ * that have the same key are judged against each other in memory, and only the one that
+ * is left at the end is written, so that no key is come back to.
  */
 #include "candle.h"
 
@@ -232,28 +234,67 @@ check_candle(const Candle *candle, int row)
 				 errmsg("%svolume is negative: %g", where, candle->volume)));
 }
 
-/* A bar of a batch and where its outcome goes. */
-typedef struct Pending
+/* A bar of a batch, and where its outcome goes. */
+typedef struct Bar
 {
 	const Candle *candle;
-	int			position;
-	int			repeat;			/* how many bars of the same key come before it */
-	CandleOutcome outcome;
-} Pending;
+	CandleOutcome *outcome;
+} Bar;
+
+/* The bars of a batch that have one key, in the order given. */
+typedef struct Row
+{
+	const Bar  *bars;
+	int			nbars;
+	const Candle *survivor;		/* what is to be written; null: nothing */
+} Row;
 
 static int
-compare_pending(const void *left, const void *right)
+compare_bars(const void *left, const void *right)
 {
-	const Pending *a = left;
-	const Pending *b = right;
+	const Bar  *a = left;
+	const Bar  *b = right;
 	int			order = compare_keys(a->candle, b->candle);
 
-	return order != 0 ? order : a->position - b->position;
+	return order != 0 ? order : (a->candle > b->candle) - (a->candle < b->candle);
+}
+
+/*
+ * Judges the bars of a row one after the other, beginning with what is stored, or with
+ * nothing: says what comes of each, and which of them is left at the end.
+ */
+static void
+judge_row(Row *row, const Candle *stored)
+{
+	row->survivor = NULL;
+	for (int i = 0; i < row->nbars; i++)
+	{
+		const Bar  *bar = &row->bars[i];
+
+		*bar->outcome = stored == NULL ? CANDLE_INSERTED : judge_candle(stored, bar->candle);
+		if (*bar->outcome == CANDLE_INSERTED || *bar->outcome == CANDLE_UPDATED)
+			stored = row->survivor = bar->candle;
+	}
+}
+
+/* Corrects what was said of a row by what the server did with its survivor. */
+static void
+note_written(Row *row, bool inserted)
+{
+	CandleOutcome first = inserted ? CANDLE_INSERTED : CANDLE_UPDATED;
+
+	for (int i = 0; i < row->nbars; i++)
+		if (*row->bars[i].outcome == CANDLE_INSERTED || *row->bars[i].outcome == CANDLE_UPDATED)
+		{
+			*row->bars[i].outcome = first;
+			first = CANDLE_UPDATED;
+		}
+	row->survivor = NULL;
 }
 
 /* The rows as the nine arrays that the statements take. */
 static void
-make_columns(Pending **rows, int nrows, Datum *columns)
+make_columns(Row **rows, int nrows, Datum *columns)
 {
 	static const struct
 	{
@@ -277,7 +318,7 @@ make_columns(Pending **rows, int nrows, Datum *columns)
 
 	for (int i = 0; i < nrows; i++)
 	{
-		const Candle *candle = rows[i]->candle;
+		const Candle *candle = rows[i]->survivor;
 
 		values[i] = PointerGetDatum(candle->symbol);
 		values[nrows + i] = TimeframeGetDatum(candle->timeframe);
@@ -297,12 +338,12 @@ make_columns(Pending **rows, int nrows, Datum *columns)
 }
 
 /*
- * Runs one of the two statements for the rows, and notes the outcome of those that it
- * wrote.  It gives their keys back in the order in which it got them; a row that was
- * inserted has no xmax.
+ * Runs one of the two statements for the survivors of the rows, and notes which it wrote.
+ * It gives their keys back in the order in which it got them; a row that was inserted has
+ * no xmax.
  */
 static void
-write_rows(Statement *statement, Pending **rows, int nrows)
+write_rows(Statement *statement, Row **rows, int nrows)
 {
 	Datum		columns[9];
 	int			next = 0;
@@ -310,9 +351,9 @@ write_rows(Statement *statement, Pending **rows, int nrows)
 	make_columns(rows, nrows, columns);
 	SPI_connect();
 	execute_statement(statement, columns, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[row];
+		HeapTuple	tuple = SPI_tuptable->vals[i];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
 		Candle		key;
@@ -320,22 +361,22 @@ write_rows(Statement *statement, Pending **rows, int nrows)
 		key.symbol = DatumGetTextPP(SPI_getbinval(tuple, desc, COLUMN_SYMBOL, &isnull));
 		key.timeframe = DatumGetTimeframe(SPI_getbinval(tuple, desc, COLUMN_TIMEFRAME, &isnull));
 		key.ts = DatumGetTimestampTz(SPI_getbinval(tuple, desc, COLUMN_TS, &isnull));
-		while (next < nrows && compare_keys(rows[next]->candle, &key) != 0)
+		while (next < nrows && compare_keys(rows[next]->bars->candle, &key) != 0)
 			next++;
 		if (next == nrows)
 			elog(ERROR, "candles were stored out of order");
-		rows[next]->outcome = DatumGetBool(SPI_getbinval(tuple, desc, COLUMN_TS + 1, &isnull)) ?
-			CANDLE_INSERTED : CANDLE_UPDATED;
+		note_written(rows[next],
+					 DatumGetBool(SPI_getbinval(tuple, desc, COLUMN_TS + 1, &isnull)));
 	}
 	SPI_finish();
 }
 
 /*
- * Judges the rows against what is stored, and keeps those that are still to be written.
- * Returns how many; *known (unless null) says whether any row was there.
+ * Judges the rows against what is stored, and keeps those of which something is to be
+ * written.  Returns how many; *known (unless null) says whether any was stored.
  */
 static int
-keep_writable(Pending **rows, int nrows, bool *known)
+keep_writable(Row **rows, int nrows, bool *known)
 {
 	Probe		probe;
 	int			kept = 0;
@@ -345,30 +386,24 @@ keep_writable(Pending **rows, int nrows, bool *known)
 	probe_begin(&probe, &candle_table, PROBE_LATEST);
 	for (int i = 0; i < nrows; i++)
 	{
-		const Candle *candle = rows[i]->candle;
+		const Candle *key = rows[i]->bars->candle;
 		Datum		keys[3] = {
-			PointerGetDatum(candle->symbol),
-			TimeframeGetDatum(candle->timeframe),
-			TimestampTzGetDatum(candle->ts)
+			PointerGetDatum(key->symbol),
+			TimeframeGetDatum(key->timeframe),
+			TimestampTzGetDatum(key->ts)
 		};
-		TupleTableSlot *slot;
+		TupleTableSlot *slot = probe_find_next(&probe, keys);
 		Candle		stored;
-		CandleOutcome outcome = CANDLE_UPDATED;
 
-		if (rows[i]->outcome != CANDLE_PENDING)
-			continue;
-		slot = probe_find_next(&probe, keys);
 		if (slot != NULL)
 		{
 			read_candle(slot, &stored);
-			outcome = judge_candle(&stored, candle);
 			if (known != NULL)
 				*known = true;
 		}
-		if (outcome == CANDLE_UPDATED)
+		judge_row(rows[i], slot != NULL ? &stored : NULL);
+		if (rows[i]->survivor != NULL)
 			rows[kept++] = rows[i];
-		else
-			rows[i]->outcome = outcome;
 	}
 	probe_end(&probe);
 	return kept;
@@ -376,39 +411,39 @@ keep_writable(Pending **rows, int nrows, bool *known)
 
 /* Batches are mostly all new or all known: a few of their rows tell which. */
 static bool
-look_new(Pending **rows, int nrows)
+look_new(Row **rows, int nrows)
 {
-	Pending		copies[3];
-	Pending    *sample[lengthof(copies)];
-	int			nsample = Min(nrows, lengthof(copies));
+	Row		   *sample[3];
+	int			nsample = Min(nrows, lengthof(sample));
 	bool		known;
 
 	for (int i = 0; i < nsample; i++)
-	{
-		copies[i] = *rows[i == 0 ? 0 : (nrows - 1) * i / (nsample - 1)];
-		sample[i] = &copies[i];
-	}
+		sample[i] = rows[i == 0 ? 0 : (nrows - 1) * i / (nsample - 1)];
 	keep_writable(sample, nsample, &known);
 	return !known;
 }
 
 /*
- * The first attempt: inserts the rows that are new, and nothing else.  True when that
- * settled all of them; otherwise it is undone.
+ * The first attempt: inserts the rows as new, and nothing else.  True when that settled
+ * all of them; otherwise it is undone.
  */
 static bool
-insert_new_rows(Pending **rows, int nrows)
+insert_new_rows(Row **rows, int nrows)
 {
-	Pending   **left = palloc(sizeof(Pending *) * nrows);
+	Row		  **left = palloc(sizeof(Row *) * nrows);
 	Attempt		attempt;
 	int			nleft = 0;
 
-	memcpy(left, rows, sizeof(Pending *) * nrows);
+	for (int i = 0; i < nrows; i++)
+		judge_row(rows[i], NULL);
 	begin_attempt(&attempt);
 	PG_TRY();
 	{
 		write_rows(&insert_new, rows, nrows);
-		nleft = keep_writable(left, nrows, NULL);
+		for (int i = 0; i < nrows; i++)
+			if (rows[i]->survivor != NULL)
+				left[nleft++] = rows[i];
+		nleft = keep_writable(left, nleft, NULL);
 	}
 	PG_CATCH();
 	{
@@ -418,24 +453,22 @@ insert_new_rows(Pending **rows, int nrows)
 	PG_END_TRY();
 
 	if (nleft == 0)
-	{
 		keep_attempt(&attempt);
-		return true;
-	}
-	undo_attempt(&attempt);
-	for (int i = 0; i < nrows; i++)
-		rows[i]->outcome = CANDLE_PENDING;
-	return false;
+	else
+		undo_attempt(&attempt);
+	return nleft == 0;
 }
 
-/* Stores rows of distinct keys, in order. */
+/* Stores rows in the order of their keys. */
 static void
-store_rows(Pending **rows, int nrows)
+store_rows(Row **rows, int nrows)
 {
 	if (look_new(rows, nrows) && insert_new_rows(rows, nrows))
 		return;
 	for (int round = 1; (nrows = keep_writable(rows, nrows, NULL)) > 0; round++)
 	{
+		int			left = 0;
+
 		CHECK_FOR_INTERRUPTS();
 		if (round > MAX_ROUNDS)
 			ereport(ERROR,
@@ -444,38 +477,42 @@ store_rows(Pending **rows, int nrows)
 					 errhint("Retry. If it never works, look for triggers on"
 							 " tradekeep.candle.")));
 		write_rows(&upsert_all, rows, nrows);
+		for (int i = 0; i < nrows; i++)
+			if (rows[i]->survivor != NULL)
+				rows[left++] = rows[i];
+		nrows = left;
 	}
 }
 
 void
 store_candles(const Candle *candles, int ncandles, CandleOutcome *outcomes)
 {
-	Pending    *pending = palloc(sizeof(Pending) * ncandles);
-	Pending   **rows = palloc(sizeof(Pending *) * ncandles);
-	int			left = ncandles;
+	Bar		   *bars = palloc(sizeof(Bar) * ncandles);
+	Row		   *rows = palloc(sizeof(Row) * ncandles);
+	Row		  **sorted = palloc(sizeof(Row *) * ncandles);
+	int			nrows = 0;
 
+	if (ncandles == 0)
+		return;
 	for (int i = 0; i < ncandles; i++)
 	{
-		pending[i].candle = &candles[i];
-		pending[i].position = i;
-		pending[i].outcome = CANDLE_PENDING;
+		bars[i].candle = &candles[i];
+		bars[i].outcome = &outcomes[i];
 	}
-	qsort(pending, ncandles, sizeof(Pending), compare_pending);
+	qsort(bars, ncandles, sizeof(Bar), compare_bars);
 	for (int i = 0; i < ncandles; i++)
-		pending[i].repeat = i > 0 && compare_keys(pending[i].candle, pending[i - 1].candle) == 0 ?
-			pending[i - 1].repeat + 1 : 0;
-
-	/* Of bars with the same key, each round stores one, in the order given. */
-	for (int round = 0; left > 0; round++)
 	{
-		int			nrows = 0;
-
-		for (int i = 0; i < ncandles; i++)
-			if (pending[i].repeat == round)
-				rows[nrows++] = &pending[i];
-		left -= nrows;
-		store_rows(rows, nrows);
+		if (i > 0 && compare_keys(bars[i].candle, bars[i - 1].candle) == 0)
+			rows[nrows - 1].nbars++;
+		else
+		{
+			rows[nrows] = (Row)
+			{
+				.bars = &bars[i],.nbars = 1
+			};
+			sorted[nrows] = &rows[nrows];
+			nrows++;
+		}
 	}
-	for (int i = 0; i < ncandles; i++)
-		outcomes[pending[i].position] = pending[i].outcome;
+	store_rows(sorted, nrows);
 }

@@ -27,14 +27,13 @@ typedef struct Candle
 /* What storing a candle came to. */
 typedef enum CandleOutcome
 {
-	CANDLE_PENDING,				/* not yet known */
 	CANDLE_INSERTED,
 	CANDLE_UPDATED,
 	CANDLE_UNCHANGED,
 	CANDLE_IGNORED
 } CandleOutcome;
 
-#define CANDLE_OUTCOMES 5
+#define CANDLE_OUTCOMES 4
 
 /* Refuses a bar that cannot be; row counts from 1, 0 when there is only one. */
 extern void check_candle(const Candle *candle, int row);
