@@ -34,7 +34,8 @@
  * made, so that a duplicate never asks for the settings of its scope.
  *
  * The clock is read again on every round, since waiting takes time, and what would
- * be expired by the time it is granted is renewed before it is returned.
+ * be expired by the time it is granted is renewed before it is returned; once, since
+ * its row is ours by then and nobody is waited for again.
  */
 #include "claim.h"
 
@@ -292,6 +293,8 @@ slide_one(text *scope, text *key, TimestampTz at)
 bool
 claim_one(text *scope, text *key, Term *term, Jsonb *data, Original *original)
 {
+	bool		granted = false;
+
 	for (int round = 1;; round++)
 	{
 		Finding		finding = find_claim(scope, key, term->at, PROBE_LATEST, original);
@@ -310,10 +313,14 @@ claim_one(text *scope, text *key, Term *term, Jsonb *data, Original *original)
 			settle_term(term, scope);
 			fill_values(scope, PointerGetDatum(key), term, data, values, nulls);
 			if (run_statement(finding == ABSENT ? &insert_one : &take_over_one, values,
-							  nulls) == 1 && !term_is_over(term))
+							  nulls) == 1)
 			{
-				count_claims(scope, COUNT_CLAIMED, 1);
-				return true;
+				if (granted || !term_is_over(term))
+				{
+					count_claims(scope, COUNT_CLAIMED, 1);
+					return true;
+				}
+				granted = true;
 			}
 		}
 		next_round(term, round);
@@ -504,13 +511,13 @@ insert_absent(text *scope, BatchKey *keys, int *nkeys, Term *term, bool *granted
 static void
 claim_in_order(text *scope, BatchKey *keys, int nkeys, Term *term, bool *granted)
 {
-	for (int round = 1; nkeys > 0; round++)
+	for (int round = 1; round <= 2; round++)
 	{
 		settle_term(term, scope);
 		grant_keys(&insert_or_lock_many, scope, keys, nkeys, term);
 		grant_keys(&take_over_many, scope, keys, nkeys, term);
 		grant_keys(&slide, scope, keys, nkeys, term);
-		if (!term_is_over(term))
+		if (round == 2 || !term_is_over(term))
 			break;
 		for (int i = 0; i < nkeys; i++)
 			keys[i].granted = false;
