@@ -655,7 +655,7 @@ tradekeep_clear_claims(PG_FUNCTION_ARGS)
 		if (!DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull)))
 			continue;			/* it had expired */
 		count_claims(DatumGetTextPP(SPI_getbinval(tuple, desc, 1, &isnull)),
-						 COUNT_RELEASED, 1);
+					 COUNT_RELEASED, 1);
 		cleared++;
 	}
 	SPI_finish();

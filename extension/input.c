@@ -77,7 +77,7 @@ check_key(const text *key, const char *what)
 				 errhint("It has 1 to %d bytes. Hash what is longer.", MAX_KEY_BYTES)));
 }
 
-text **
+text	  **
 keys_argument(FunctionCallInfo fcinfo, int argno, const char *what, int *nkeys)
 {
 	ArrayType  *array;

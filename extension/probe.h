@@ -44,7 +44,7 @@ typedef struct Probe
 	bool		walking;		/* the scan goes along the index, behind `prefix` */
 	bool		on_entry;		/* it stands on an entry that was not used up */
 	bool		at_end;			/* or behind the last one */
-	Datum		prefix[PROBE_MAX_KEYS - 1];	/* all columns but the last */
+	Datum		prefix[PROBE_MAX_KEYS - 1]; /* all columns but the last */
 	int			walked;			/* keys found since the walk began */
 	int			pause;			/* keys to be looked up singly after a walk in vain */
 	int			pause_left;

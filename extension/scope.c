@@ -32,6 +32,7 @@ static const struct
 	const char *scope;
 	int64		ttl;
 }			built_in[] =
+
 {
 	{"candle", USECS_PER_HOUR},
 	{"publish", USECS_PER_DAY},

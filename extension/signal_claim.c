@@ -249,13 +249,13 @@ compare_signals(const void *left, const void *right)
 static SignalGroup *
 make_groups(Signal **sorted, int nsignals, int *ngroups)
 {
-	SignalGroup	   *groups = palloc0(sizeof(SignalGroup) * nsignals);
+	SignalGroup *groups = palloc0(sizeof(SignalGroup) * nsignals);
 
 	qsort(sorted, nsignals, sizeof(Signal *), compare_signals);
 	*ngroups = 0;
 	for (int i = 0; i < nsignals; i++)
 	{
-		SignalGroup	   *group;
+		SignalGroup *group;
 
 		if (i == 0 || compare_text(sorted[i]->symbol, sorted[i - 1]->symbol) != 0 ||
 			compare_text(sorted[i]->direction, sorted[i - 1]->direction) != 0)
@@ -344,7 +344,7 @@ claim_signals(PG_FUNCTION_ARGS)
 	Signal	   *signals;
 	Signal	  **sorted;
 	Signal	  **granted;
-	SignalGroup	   *groups;
+	SignalGroup *groups;
 	SignalTerm	term;
 	int			nsignals;
 	int			ngroups;

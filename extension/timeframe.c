@@ -23,6 +23,7 @@ static const struct
 	const char *name;
 	Timeframe	timeframe;
 }			timeframes[] =
+
 {
 	{"1s", 1},
 	{"1m", SECS_PER_MINUTE},
