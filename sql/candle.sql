@@ -114,7 +114,7 @@ DELETE FROM candle WHERE symbol = 'RULED';
 
 -- Bad bars: by function, in a batch behind a good one, and by plain INSERT.
 CREATE FUNCTION pg_temp.refused(symbol text, timeframe text, ts text, open float8, high float8, low float8, close float8, volume float8,
-	OUT single text, OUT batch text, OUT json text, OUT plain text) LANGUAGE sql AS $$
+	OUT single text, OUT batch text, OUT as_json text, OUT plain text) LANGUAGE sql AS $$
 	SELECT pg_temp.outcome(format('SELECT tradekeep.upsert_candle(%L, %L, %L, %L, %L, %L, %L, %L)',
 			symbol, timeframe, ts, open, high, low, close, volume)),
 		pg_temp.outcome(format('SELECT inserted FROM tradekeep.upsert_candles(ARRAY[%L, %L], ARRAY[%L, %L]::tradekeep.timeframe[],

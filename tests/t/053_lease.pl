@@ -115,7 +115,7 @@ sub check
 	return;
 }
 
-work($keys / 4, sub { $node->restart('fast') });
+work($keys / 4, sub { $node->restart });
 check('after a restart');
 work($keys / 2, sub { Tradekeep::crash($node); $node->start });
 check('after a crash');

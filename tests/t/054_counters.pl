@@ -156,7 +156,7 @@ is(counts('load', '', 'other'), '0|0|0|0', 'and sets back its own');
 is($node->safe_psql('postgres', 'SELECT * FROM tradekeep.claim_stats()'), $before, 'and no other');
 
 # For how long.
-$node->restart('fast');
+$node->restart;
 is($node->safe_psql('postgres', 'SELECT * FROM tradekeep.claim_stats()'), $before, 'a clean restart keeps them');
 ok(!-e $node->data_dir . '/pg_stat/tradekeep.stat', 'the file is gone once it is read');
 is(counts('what', "SELECT tradekeep.claim('what', 's')"), '8|4|6|3', 'they go on');

@@ -15,7 +15,8 @@ sub new_node
 	my ($name, %init) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init(%init);
+	# Keys of any script, and the same order everywhere.
+	$node->init(extra => [ '--encoding=UTF8', '--locale=C' ], %init);
 	$node->append_conf('postgresql.conf',
 		$ENV{TRADEKEEP_SETTINGS} || "shared_preload_libraries = 'tradekeep'");
 	return $node;
