@@ -158,6 +158,10 @@ UPDATE claim SET key = '' WHERE scope = 'bare';
 UPDATE claim SET expires_at = claimed_at WHERE scope = 'bare';
 UPDATE claim SET sweep_after = expires_at - interval '1 us' WHERE scope = 'bare';
 UPDATE claim SET expires_at = 'infinity', sweep_after = 'infinity' WHERE scope = 'bare';
+SELECT what, pg_temp.outcome(format('INSERT INTO tradekeep.claim (scope, key, claimed_at, expires_at, sweep_after) VALUES (''bare'', %L, %L, %L, %L) RETURNING 1',
+	what, claimed_at, expires_at, sweep_after))
+FROM (VALUES ('over at once', '2026-01-02Z', '2026-01-02Z', '2026-01-03Z'), ('swept while live', '2026-01-01Z', '2026-01-03Z', '2026-01-02Z'),
+	('for ever', '2026-01-01Z', 'infinity', 'infinity')) AS t(what, claimed_at, expires_at, sweep_after);
 
 -- clear_claims() by glob pattern: what it would clear of these keys.
 CREATE TEMP TABLE keys (key text COLLATE "C" PRIMARY KEY);
@@ -293,6 +297,9 @@ CREATE FUNCTION hostile.trap() RETURNS void LANGUAGE plpgsql AS 'BEGIN RAISE ''t
 CREATE FUNCTION hostile.compare(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.trap(); SELECT true';
 CREATE FUNCTION hostile.compare(timestamptz, timestamptz) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.trap(); SELECT true';
 CREATE FUNCTION hostile.compare(interval, interval) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.trap(); SELECT true';
+CREATE FUNCTION hostile.compare(float8, float8) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.trap(); SELECT true';
+CREATE FUNCTION hostile.compare(bigint, bigint) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.trap(); SELECT true';
+CREATE FUNCTION hostile.compare(timestamptz, interval) RETURNS timestamptz LANGUAGE sql AS 'SELECT hostile.trap(); SELECT $1';
 CREATE FUNCTION hostile.unnest(anyarray) RETURNS SETOF anyelement LANGUAGE sql AS 'SELECT hostile.trap(); SELECT $1[1]';
 CREATE FUNCTION hostile.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT hostile.trap(); SELECT ''infinity''::timestamptz';
 CREATE FUNCTION hostile.candle_start(tradekeep.timeframe, timestamptz) RETURNS timestamptz LANGUAGE sql AS 'SELECT hostile.trap(); SELECT $2';
@@ -302,10 +309,11 @@ DECLARE
 	type text;
 BEGIN
 	FOREACH operator IN ARRAY '{=,<,<=,>,>=,<>,~,+}'::text[] LOOP
-		FOREACH type IN ARRAY '{text,timestamptz,interval}'::text[] LOOP
+		FOREACH type IN ARRAY '{text,timestamptz,interval,float8,bigint}'::text[] LOOP
 			EXECUTE format('CREATE OPERATOR hostile.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = hostile.compare)', operator, type, type);
 		END LOOP;
 	END LOOP;
+	CREATE OPERATOR hostile.+ (LEFTARG = timestamptz, RIGHTARG = interval, FUNCTION = hostile.compare);
 END
 $$;
 \c -
@@ -325,7 +333,18 @@ SELECT tradekeep.claim('path', 'k'), tradekeep.claim('path', 'k') AS again, trad
 SELECT * FROM tradekeep.claim_or_get('path', 'j', '1 h', '1', '2026-01-01Z');
 SELECT tradekeep.claim_many('path', '{m,k,l}', '1 h'), tradekeep.claim_many('path', '{l,m,n}', '1 h') AS again,
 	tradekeep.claim_many('path', '{l,j}', '1 h') AS over_expired;
+SELECT tradekeep.claim('path', 'i', '1 h', at => '2026-01-01Z'), tradekeep.claim('path', 'i', '1 h') AS over_expired;
 SELECT tradekeep.should_process_candle('PATH', '1m', '2026-01-05Z'), tradekeep.claim_publish('PATH', '2026-01-05Z');
+SELECT tradekeep.set_scope('slide', '1 h', 'sliding'), tradekeep.claim('slide', 'k'), tradekeep.claim('slide', 'k') AS again,
+	tradekeep.claim_many('slide', '{k,j}'), tradekeep.set_scope('slide', NULL);
+SELECT token > 0 AS token, tradekeep.extend_lease('path', 'lease', token, '2 h'), tradekeep.complete('path', 'lease', token, '1'),
+	tradekeep.complete('path', 'lease', token, '2') AS again
+FROM tradekeep.claim_lease('path', 'lease', '1 h', '1 h') AS token;
+SELECT tradekeep.release('path', 'lease2', token) FROM tradekeep.claim_lease('path', 'lease2', '1 h', '1 h') AS token;
+SELECT claimed FROM tradekeep.claim_signal('PATH', 'LONG', 100);
+SELECT claimed FROM tradekeep.claim_signals('[{"symbol": "PATH", "direction": "LONG", "entry_price": 100},
+	{"symbol": "PATH", "direction": "LONG", "entry_price": 1}, {"symbol": "PATH", "direction": "SHORT", "entry_price": 1}]');
+SELECT tradekeep.clear_signals('PATH');
 SELECT tradekeep.set_scope('path', NULL), tradekeep.clear_claims('path', '[kl]');
 SELECT tradekeep.clear_claims('path');
 SET search_path = pg_catalog;
