@@ -27,13 +27,24 @@ WARNINGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare $(if $(WERROR),
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
 PG_CFLAGS = $(WARNINGS)
 
+# What make demo is given; PGXS would install it.
+DEMO_DATA := $(DATA)
+override DATA :=
+
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
 
 # clang makes the bitcode, and so checks every file a second time.
 BITCODE_CFLAGS += $(WARNINGS)
 
-$(OBJS) $(OBJS:.o=.bc): $(wildcard extension/*.h) Makefile
+$(OBJS) $(OBJS:.o=.bc): $(wildcard extension/*.h) Makefile extension/server.stamp
+
+# Objects for another server are of no use to this one.
+SERVER := $(shell $(PG_CONFIG) --version --includedir-server)
+extension/server.stamp: FORCE
+	@echo '$(SERVER)' | cmp -s - $@ || echo '$(SERVER)' >$@
+FORCE:
+EXTRA_CLEAN = extension/server.stamp
 
 $(DATA_built): $(PARTS:%=extension/%.sql) extension/tradekeep.control Makefile
 	cat $(PARTS:%=extension/%.sql) >$@
@@ -63,7 +74,7 @@ install-client uninstall-client clean-client:
 test:
 	tests/run
 demo:
-	tests/demo start $(if $(DATA),'$(DATA)')
+	tests/demo start $(if $(DEMO_DATA),'$(DEMO_DATA)')
 demo-stop:
 	tests/demo stop
 bench: all
@@ -83,5 +94,5 @@ help:
 	@echo "make clean            remove what was built"
 	@echo "PG_CONFIG=PATH        the server to build for, on any of these"
 
-.PHONY: client no-server install-client uninstall-client clean-client test demo demo-stop bench \
+.PHONY: FORCE client no-server install-client uninstall-client clean-client test demo demo-stop bench \
 	format format-check help

@@ -218,20 +218,23 @@ check_candle(const Candle *candle, int row)
 		!isfinite(candle->close) || !isfinite(candle->volume))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_CANDLE),
-				 errmsg("%sopen %g, high %g, low %g, close %g, volume %g", where, candle->open,
-						candle->high, candle->low, candle->close, candle->volume),
+				 errmsg("%sopen %s, high %s, low %s, close %s, volume %s", where,
+						float8_text(candle->open), float8_text(candle->high),
+						float8_text(candle->low), float8_text(candle->close),
+						float8_text(candle->volume)),
 				 errhint("Prices and volume are finite numbers.")));
 	if (candle->low > candle->open || candle->low > candle->close ||
 		candle->high < candle->open || candle->high < candle->close)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_CANDLE),
-				 errmsg("%sopen %g, high %g, low %g, close %g", where, candle->open,
-						candle->high, candle->low, candle->close),
+				 errmsg("%sopen %s, high %s, low %s, close %s", where,
+						float8_text(candle->open), float8_text(candle->high),
+						float8_text(candle->low), float8_text(candle->close)),
 				 errhint("The low is the smallest of them and the high the largest.")));
 	if (candle->volume < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_CANDLE),
-				 errmsg("%svolume is negative: %g", where, candle->volume)));
+				 errmsg("%svolume is negative: %s", where, float8_text(candle->volume))));
 }
 
 /* A bar of a batch, and where its outcome goes. */

@@ -113,7 +113,7 @@ json_candle(JsonbContainer *array, int row, Candle *candle)
 	if (!(fabs(numbers[0]) < MAX_MS) || numbers[0] != floor(numbers[0]))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_TIME),
-				 errmsg("row %d: time is out of range: %.17g", row, numbers[0]),
+				 errmsg("row %d: time is out of range: %s", row, float8_text(numbers[0])),
 				 errhint("Times are whole milliseconds since 1970.")));
 	candle->ts = ((int64) numbers[0] - EPOCH_MS) * 1000;
 	candle->open = numbers[1];

@@ -211,6 +211,12 @@ json_number(const JsonbValue *value, const char *noun, int number, const char *w
 			 errmsg("%s %d: %s is not a number", noun, number, what)));
 }
 
+char *
+float8_text(float8 number)
+{
+	return DatumGetCString(DirectFunctionCall1(float8out, Float8GetDatum(number)));
+}
+
 void
 utc_text(TimestampTz ts, char *buffer)
 {

@@ -72,6 +72,9 @@ extern int	compare_text(const text *a, const text *b);
 extern float8 json_number(const JsonbValue *value, const char *noun, int number,
 						  const char *what);
 
+/* The shortest text that is this number, for messages. */
+extern char *float8_text(float8 number);
+
 /* ISO 8601 in UTC, to the second, whatever the session's settings. */
 #define UTC_TEXT_LENGTH 19
 extern void utc_text(TimestampTz ts, char *buffer);

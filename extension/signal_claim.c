@@ -56,7 +56,7 @@ check_price(float8 price, int row)
 	if (!isfinite(price) || price <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_SIGNAL),
-				 errmsg("%sprice is not a positive number: %g", prefix(row), price)));
+				 errmsg("%sprice is not a positive number: %s", prefix(row), float8_text(price))));
 }
 
 static void
@@ -82,7 +82,7 @@ signal_term_arguments(FunctionCallInfo fcinfo, int tolerance_argno, int ttl_argn
 	if (!(term.tolerance >= 0 && term.tolerance < 1))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_SIGNAL),
-				 errmsg("tolerance is out of range: %g", term.tolerance),
+				 errmsg("tolerance is out of range: %s", float8_text(term.tolerance)),
 				 errhint("It is a fraction of the price, from 0 to below 1: 0.0005 is 0.05 %%.")));
 	if (PG_ARGISNULL(ttl_argno))
 	{

@@ -250,8 +250,7 @@ print_bots(const bot_record bots[BOTS])
 	print_row("lives", bots[0].lives, bots[1].lives);
 	print_row("candles seen", a->seen, b->seen);
 	print_row("candles processed", a->processed, b->processed);
-	print_row("duplicates spared, candles", a->spared_candles, b->spared_candles);
-	print_row("duplicates spared, publications", a->spared_publications, b->spared_publications);
+	print_row("duplicates spared", a->spared_candles, b->spared_candles);
 	print_row("signals sent and committed", a->sent, b->sent);
 	print_row("appended to the log", a->appended, b->appended);
 	print_row("found in the log already", a->found, b->found);
