@@ -13,7 +13,8 @@ SELECT pg_catalog.pg_extension_config_dump('tradekeep.access', '');
 CREATE VIEW tradekeep.function_access AS
 	SELECT p.oid::regprocedure AS function,
 		CASE
-			WHEN p.proname IN ('grant_access', 'revoke_access', 'apply_access', 'type_names') THEN 'owner'
+			WHEN p.proname IN ('grant_access', 'revoke_access', 'apply_access', 'type_names', 'keep_newest_candle')
+				THEN 'owner'
 			WHEN p.proname IN ('set_scope', 'reset_stats') THEN 'admin'
 			WHEN p.provolatile = 'v' THEN 'writer'
 			ELSE 'reader'

@@ -22,6 +22,7 @@
 
 #include <math.h>
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -174,6 +175,11 @@ tradekeep_keep_newest_candle(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("keep_newest_candle must be fired before update for each row")));
+	if (strcmp(RelationGetRelationName(trigger->tg_relation), candle_table.name) != 0 ||
+		RelationGetNamespace(trigger->tg_relation) != get_namespace_oid(TRADEKEEP_SCHEMA, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("keep_newest_candle is for tradekeep.candle alone")));
 
 	new_row = trigger->tg_newslot;
 	for (int i = COLUMN_SYMBOL; i <= COLUMN_CLOSED; i++)
@@ -269,6 +275,8 @@ compare_bars(const void *left, const void *right)
 static void
 judge_row(Row *row, const Candle *stored)
 {
+	const Candle *before = stored;
+
 	row->survivor = NULL;
 	for (int i = 0; i < row->nbars; i++)
 	{
@@ -278,6 +286,10 @@ judge_row(Row *row, const Candle *stored)
 		if (*bar->outcome == CANDLE_INSERTED || *bar->outcome == CANDLE_UPDATED)
 			stored = row->survivor = bar->candle;
 	}
+	/* What a batch changes and changes back is not written. */
+	if (before != NULL && row->survivor != NULL &&
+		judge_candle(before, row->survivor) != CANDLE_UPDATED)
+		row->survivor = NULL;
 }
 
 /* Corrects what was said of a row by what the server did with its survivor. */

@@ -89,6 +89,14 @@ process_arguments(FunctionCallInfo fcinfo, Timeframe *timeframe, TimestampTz *st
 	return true;
 }
 
+/* Whoever waited for another bot until the drift was over is too late, and keeps the claim. */
+static bool
+still_in_time(FunctionCallInfo fcinfo, TimestampTz start, const Term *term)
+{
+	return term->replayed ||
+		GetCurrentTimestamp() - start <= interval_to_usecs(PG_GETARG_INTERVAL_P(3), "drift");
+}
+
 /* should_process_candle(instrument, timeframe, at, drift, ttl) */
 static Datum
 should_process_candle(PG_FUNCTION_ARGS)
@@ -104,7 +112,8 @@ should_process_candle(PG_FUNCTION_ARGS)
 	in_time = process_arguments(fcinfo, &timeframe, &start, &term);
 	key = candle_key(instrument, timeframe_name(timeframe), start);
 	PG_RETURN_BOOL(in_time &&
-				   claim_one(cstring_to_text(CANDLE_SCOPE), key, &term, NULL, NULL));
+				   claim_one(cstring_to_text(CANDLE_SCOPE), key, &term, NULL, NULL) &&
+				   still_in_time(fcinfo, start, &term));
 }
 
 COUNTED_FUNCTION(tradekeep_should_process_candle, should_process_candle, CANDLE_SCOPE)
@@ -120,14 +129,18 @@ should_process_candles(PG_FUNCTION_ARGS)
 	Term		term;
 	text	  **keys;
 	bool		in_time;
+	ArrayType  *granted;
 	Datum	   *answers;
 
 	require_writable("tradekeep.should_process_candles");
 	in_time = process_arguments(fcinfo, &timeframe, &start, &term);
 	keys = candle_keys(instruments, ninstruments, timeframe_name(timeframe), start);
 	if (in_time)
-		PG_RETURN_ARRAYTYPE_P(claim_keys(cstring_to_text(CANDLE_SCOPE), keys, ninstruments,
-										 &term));
+	{
+		granted = claim_keys(cstring_to_text(CANDLE_SCOPE), keys, ninstruments, &term);
+		if (still_in_time(fcinfo, start, &term))
+			PG_RETURN_ARRAYTYPE_P(granted);
+	}
 	answers = palloc0(sizeof(Datum) * ninstruments);
 	PG_RETURN_ARRAYTYPE_P(construct_array(answers, ninstruments, BOOLOID, 1, true,
 										  TYPALIGN_CHAR));

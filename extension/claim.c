@@ -115,16 +115,19 @@ static Statement take_over_many = {
 };
 
 /*
- * Adding ttl is adding microseconds: it has no days or months, whose length the
- * session's time zone could change.
+ * Without $3 the clock is read when the row is there, after any wait for it.  Adding
+ * ttl is adding microseconds: it has no days or months, whose length the session's
+ * time zone could change.
  */
 static Statement slide = {
 	.sql = "UPDATE tradekeep.claim"
-	" SET expires_at = GREATEST(expires_at, $3 OPERATOR(pg_catalog.+) ttl),"
+	" SET expires_at = GREATEST(expires_at,"
+	" COALESCE($3, pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.+) ttl),"
 	" sweep_after = GREATEST(sweep_after, $3 OPERATOR(pg_catalog.+) ttl,"
 	" pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) ttl)"
 	" WHERE scope OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) ANY ($2)"
-	" AND expires_at OPERATOR(pg_catalog.>) $3 AND ttl IS NOT NULL AND token IS NULL",
+	" AND expires_at OPERATOR(pg_catalog.>) COALESCE($3, pg_catalog.clock_timestamp())"
+	" AND ttl IS NOT NULL AND token IS NULL",
 	.nargs = 3,
 	.argtypes = {TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID}
 };
@@ -278,16 +281,16 @@ fill_values(text *scope, Datum keys, const Term *term, Jsonb *data, Datum *value
 
 /* Extends a sliding claim.  False: it is gone. */
 static bool
-slide_one(text *scope, text *key, TimestampTz at)
+slide_one(text *scope, text *key, const Term *term)
 {
 	Datum		keys[1] = {PointerGetDatum(key)};
 	Datum		values[3] = {
 		PointerGetDatum(scope),
 		PointerGetDatum(construct_array(keys, 1, TEXTOID, -1, false, TYPALIGN_INT)),
-		TimestampTzGetDatum(at)
+		TimestampTzGetDatum(term->at)
 	};
 
-	return run_statement(&slide, values, NULL) == 1;
+	return run_statement(&slide, values, term->replayed ? "   " : "  n") == 1;
 }
 
 bool
@@ -301,7 +304,7 @@ claim_one(text *scope, text *key, Term *term, Jsonb *data, Original *original)
 		Datum		values[7];
 		char		nulls[8];
 
-		if (finding == LIVE || (finding == SLIDING && slide_one(scope, key, term->at)))
+		if (finding == LIVE || (finding == SLIDING && slide_one(scope, key, term)))
 		{
 			if (finding == SLIDING && original != NULL)
 				find_claim(scope, key, term->at, PROBE_LATEST, original);	/* as it is now */
@@ -484,8 +487,11 @@ insert_absent(text *scope, BatchKey *keys, int *nkeys, Term *term, bool *granted
 	{
 		grant_keys(&insert_many, scope, keys, *nkeys, term);
 		*nkeys = settle_granted(keys, *nkeys, granted);
+		/* Waiting took time, in which a claim that stood in the way may have expired. */
 		settled = *nkeys == 0 ||
-			keep_claimable(scope, keys, *nkeys, term->at, &all_absent) == 0;
+			keep_claimable(scope, keys, *nkeys,
+						   term->replayed ? term->at : GetCurrentTimestamp(),
+						   &all_absent) == 0;
 	}
 	PG_CATCH();
 	{
@@ -507,22 +513,26 @@ insert_absent(text *scope, BatchKey *keys, int *nkeys, Term *term, bool *granted
 	return false;
 }
 
-/* One pass in order over all keys, and then what their rows ask for. */
+/*
+ * One pass in order over all keys, and then what their rows ask for.  They are ours or
+ * locked by then, so the clock is read a last time; what was inserted and is over by
+ * then is taken over from ourselves.
+ */
 static void
 claim_in_order(text *scope, BatchKey *keys, int nkeys, Term *term, bool *granted)
 {
-	for (int round = 1; round <= 2; round++)
+	settle_term(term, scope);
+	grant_keys(&insert_or_lock_many, scope, keys, nkeys, term);
+	if (!term->replayed)
 	{
+		if (term_is_over(term))
+			for (int i = 0; i < nkeys; i++)
+				keys[i].granted = false;
+		term->at = GetCurrentTimestamp();
 		settle_term(term, scope);
-		grant_keys(&insert_or_lock_many, scope, keys, nkeys, term);
-		grant_keys(&take_over_many, scope, keys, nkeys, term);
-		grant_keys(&slide, scope, keys, nkeys, term);
-		if (round == 2 || !term_is_over(term))
-			break;
-		for (int i = 0; i < nkeys; i++)
-			keys[i].granted = false;
-		next_round(term, round);
 	}
+	grant_keys(&take_over_many, scope, keys, nkeys, term);
+	grant_keys(&slide, scope, keys, nkeys, term);
 	settle_granted(keys, nkeys, granted);
 }
 

@@ -204,7 +204,8 @@ json_number(const JsonbValue *value, const char *noun, int number, const char *w
 			return result;
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_BATCH),
-				 errmsg("%s %d: %s is not a number: \"%.64s\"", noun, number, what, string)));
+				 errmsg("%s %d: %s is not a number: \"%.*s\"", noun, number, what,
+						pg_mbcliplen(string, strlen(string), 64), string)));
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_TRADEKEEP_BATCH),

@@ -249,8 +249,12 @@ add_slot(const SlotKey *key)
 	return slot;
 }
 
+/*
+ * Finds the slot of a scope, or makes one; errors alone make none, since a caller may
+ * name any scope in a call that fails.
+ */
 static int
-find_slot(SlotKind kind, const char *scope, int length)
+find_slot(SlotKind kind, const char *scope, int length, bool make)
 {
 	static KnownSlot last = {.slot = -1};
 	KnownSlot  *known;
@@ -278,11 +282,11 @@ find_slot(SlotKind kind, const char *scope, int length)
 
 		pg_read_barrier();
 		slot = search_slots(&key, nslots);
-		if (slot < 0)
+		if (slot < 0 && make)
 			slot = add_slot(&key);
 		/* Scopes without a slot are not remembered: there is no end to them. */
 		if (slot < 0)
-			return kind == SLOT_SCOPE ? find_slot(SLOT_OTHER, "", 0) : -1;
+			return kind == SLOT_SCOPE ? find_slot(SLOT_OTHER, "", 0, true) : -1;
 		known = hash_search(known_slots, &key, HASH_ENTER, NULL);
 		known->slot = slot;
 	}
@@ -318,9 +322,13 @@ add_pending(int slot, int level, Counter counter, int64 number)
 static void
 count(SlotKind kind, const char *scope, int length, Counter counter, int64 number)
 {
+	bool		make = counter != COUNT_ERROR || kind != SLOT_SCOPE;
 	int			slot;
 
-	if (metrics == NULL || number == 0 || (slot = find_slot(kind, scope, length)) < 0)
+	if (metrics == NULL || number == 0)
+		return;
+	slot = find_slot(kind, scope, length, make);
+	if (slot < 0)
 		return;
 	if (counter == COUNT_CLAIMED || counter == COUNT_RELEASED)
 		add_pending(slot, GetCurrentTransactionNestLevel(), counter, number);

@@ -144,6 +144,17 @@ probe_begin(Probe *probe, ProbeTable *table, ProbeView view)
 	probe->scan = index_beginscan_compat(probe->heap, probe->index, probe->snapshot, table->nkeys);
 }
 
+void
+require_probe(const Probe *probe)
+{
+	if (probe->heap == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot look up rows of table \"%s.%s\"", TRADEKEEP_SCHEMA,
+						probe->table->name),
+				 errhint("It has to be an ordinary table with its primary key.")));
+}
+
 TupleTableSlot *
 probe_find(Probe *probe, const Datum *keys)
 {

@@ -59,6 +59,9 @@ typedef enum ProbeView
 
 extern void probe_begin(Probe *probe, ProbeTable *table, ProbeView view);
 
+/* Raises an error when the table cannot be probed: for callers that have no other way. */
+extern void require_probe(const Probe *probe);
+
 /*
  * The row with these key values, or null when there is none to be seen.  The slot
  * is valid until the next call.

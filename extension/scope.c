@@ -85,6 +85,7 @@ scope_settings(text *scope)
 			settings.ttl = built_in[i].ttl;
 
 	probe_begin(&probe, &scope_table, PROBE_LATEST);
+	require_probe(&probe);
 	slot = probe_find(&probe, keys);
 	if (slot != NULL)
 	{

@@ -200,6 +200,7 @@ find_originals(Signal **signals, int nsignals, const SignalTerm *term)
 	Probe		probe;
 
 	probe_begin(&probe, &signal_table, PROBE_LATEST);
+	require_probe(&probe);
 	for (int i = 0; i < nsignals; i++)
 		signals[i]->duplicate = find_original(&probe, signals[i], term->tolerance, term->at,
 											  &signals[i]->sent);

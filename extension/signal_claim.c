@@ -12,6 +12,7 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -64,7 +65,8 @@ refuse_direction(const char *string, int length, int row)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_TRADEKEEP_SIGNAL),
-			 errmsg("%sinvalid direction: \"%.*s\"", prefix(row), Min(length, 64), string),
+			 errmsg("%sinvalid direction: \"%.*s\"", prefix(row),
+					pg_mbcliplen(string, length, 64), string),
 			 errhint("Directions are LONG and SHORT.")));
 }
 

@@ -358,3 +358,15 @@ SET client_min_messages = warning;
 DROP SCHEMA hostile CASCADE;
 
 DELETE FROM tradekeep.candle;
+
+SET search_path = tradekeep, public;
+-- A batch that changes a bar and changes it back says so, and writes nothing.
+SELECT upsert_candle('BACK', '1m', '2026-01-05Z', 10, 11, 9, 10, 10);
+SELECT * FROM upsert_candles('{BACK,BACK}'::text[], '{1m,1m}'::timeframe[], '{2026-01-05Z,2026-01-05Z}'::timestamptz[],
+	'{20,10}', '{21,11}', '{19,9}', '{20,10}', '{20,10}');
+SELECT volume FROM candles('BACK', '1m');
+-- The trigger reads rows of this table, and of no other.
+CREATE TEMP TABLE trap (a int, b int, c int, d int, e int, f int, g int, h int, i int, j int);
+INSERT INTO trap VALUES (1, 2, 3, 4, 5, 6, 7, 8, 9, 10);
+CREATE TRIGGER trap BEFORE UPDATE ON trap FOR EACH ROW EXECUTE FUNCTION keep_newest_candle();
+UPDATE trap SET b = 3;

@@ -31,7 +31,7 @@ for my $level ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE')
 	my $name = lc $level =~ s/ /_/r;
 	my $failed = 0;
 	my $granted = '';
-	append_to_file("$tmp/${name}_$_.sql", "BEGIN ISOLATION LEVEL $level;\nSELECT claim_some();\n$_;\n") for qw(COMMIT ROLLBACK);
+	append_to_file("$tmp/batch_${name}_$_.sql", "BEGIN ISOLATION LEVEL $level;\nSELECT claim_some();\n$_;\n") for qw(COMMIT ROLLBACK);
 	for my $round (1 .. $rounds)
 	{
 		$node->safe_psql('postgres', <<"SQL");
@@ -42,7 +42,7 @@ SQL
 		$failed += !run_log(
 			[
 				'pgbench', '-n', '-c', 12, '-j', 2, '-t', 10, '--max-tries=1000', '-h', $node->host, '-p', $node->port,
-				'-f', "$tmp/${name}_COMMIT.sql\@4", '-f', "$tmp/${name}_ROLLBACK.sql\@1", 'postgres'
+				'-f', "$tmp/batch_${name}_COMMIT.sql\@4", '-f', "$tmp/batch_${name}_ROLLBACK.sql\@1", 'postgres'
 			],
 			'>', '/dev/null');
 		$granted .= $node->safe_psql('postgres', <<'SQL');
