@@ -61,5 +61,13 @@ for my $i (0 .. $#upheavals)
 @answers = split /\n/, $node->safe_psql('postgres', $script);
 is("$answers[2 * $_]\n$answers[2 * $_ + 1]", $good, "another session: $upheavals[$_]") for 0 .. $#upheavals;
 
+# Signals have no unique index to fall back on: without their key nothing is granted.
+my ($status, $output, $error) = $node->psql('postgres', <<'SQL', on_error_stop => 0);
+ALTER TABLE tradekeep.signal DROP CONSTRAINT signal_pkey;
+\set VERBOSITY sqlstate
+SELECT tradekeep.claim_signal('blind', 'LONG', 5);
+SQL
+like($error, qr/ERROR:  55000/, 'no key, no signal');
+
 $node->stop;
 done_testing();

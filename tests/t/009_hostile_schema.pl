@@ -26,13 +26,15 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pg_extension WHERE extname
 is($node->safe_psql('postgres', "SELECT count(*) FROM pg_operator WHERE oprleft::regtype::text ~ 'timeframe'"), '0', 'no operator either');
 $node->safe_psql('postgres', 'DROP SCHEMA tradekeep');
 
-# A superuser's schema is as good as none, as long as nothing stands where ours would.
+# A superuser's schema is as good as none, as long as it is empty and nobody else creates in it.
 $node->safe_psql('postgres', 'CREATE SCHEMA tradekeep; CREATE TABLE tradekeep.claim (scope text, key text)');
-is(sqlstate('CREATE EXTENSION tradekeep'), '42P07', 'a table in the way');
+is(sqlstate('CREATE EXTENSION tradekeep'), '42P06', 'a table in the way');
 $node->safe_psql('postgres', 'DROP TABLE tradekeep.claim');
 $node->safe_psql('postgres', "CREATE FUNCTION tradekeep.timeframe_in(cstring) RETURNS text LANGUAGE internal IMMUTABLE AS 'textin'");
-isnt(sqlstate('CREATE EXTENSION tradekeep'), 'none', 'a function in the way');
-$node->safe_psql('postgres', 'DROP FUNCTION tradekeep.timeframe_in(cstring)');
+is(sqlstate('CREATE EXTENSION tradekeep'), '42P06', 'a function in the way');
+$node->safe_psql('postgres', 'DROP FUNCTION tradekeep.timeframe_in(cstring); GRANT CREATE ON SCHEMA tradekeep TO mallory');
+is(sqlstate('CREATE EXTENSION tradekeep'), '42P06', 'a role that creates in it');
+$node->safe_psql('postgres', 'REVOKE CREATE ON SCHEMA tradekeep FROM mallory');
 
 # What stands in the installer's search_path is not used.
 $node->safe_psql('postgres', <<'SQL');
