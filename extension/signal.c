@@ -4,9 +4,10 @@
  *
  * A signal of price p is a duplicate of a live one of price q when
  * |p - q| <= tolerance * q, computed in double precision.  The primary key (symbol,
- * direction, price, signal_id) finds the nearest: a scan from p downwards and one
- * from p upwards, each over a range slightly wider than the tolerance, where the
- * formula itself has the last word.
+ * direction, price, signal_id) finds the nearest, in a range slightly wider than the
+ * tolerance, where the formula itself has the last word.  Few originals lie within
+ * tolerance of each other, so one scan upwards usually passes all there are; where many
+ * do, the nearest are found by a scan from p downwards and one from p upwards.
  *
  * No unique index can forbid two prices that are merely close, so a lock does:
  *
@@ -108,12 +109,28 @@ keep_nearer_signal(Sent *nearest, const Sent *other, float8 price)
 		*nearest = *other;
 }
 
+/* Reads a row; false unless it is live and within tolerance. */
+static bool
+read_original(TupleTableSlot *slot, float8 price, float8 tolerance, TimestampTz at, Sent *sent)
+{
+	bool		isnull;
+
+	sent->price = DatumGetFloat8(slot_getattr(slot, SIGNAL_PRICE, &isnull));
+	sent->expires_at = DatumGetTimestampTz(slot_getattr(slot, SIGNAL_EXPIRES_AT, &isnull));
+	if (sent->expires_at <= at || !signal_within_tolerance(price, sent->price, tolerance))
+		return false;
+	sent->signal_id = DatumGetInt64(slot_getattr(slot, SIGNAL_ID, &isnull));
+	sent->sent_at = DatumGetTimestampTz(slot_getattr(slot, SIGNAL_SENT_AT, &isnull));
+	return true;
+}
+
 /*
- * Goes through the rows that probe_range() started on, away from the price, up to the
- * nearest live ones within tolerance.  Several may have the same price.
+ * Goes through the rows that probe_range() started on, up to the nearest originals that
+ * lie at the price or beyond it; several may have the same price.  False: there are more
+ * than `most` rows before it.
  */
-static void
-scan_nearest(Probe *probe, ScanDirection direction, float8 price, float8 tolerance,
+static bool
+scan_nearest(Probe *probe, ScanDirection direction, int most, float8 price, float8 tolerance,
 			 TimestampTz at, Sent *nearest)
 {
 	TupleTableSlot *slot;
@@ -122,22 +139,29 @@ scan_nearest(Probe *probe, ScanDirection direction, float8 price, float8 toleran
 
 	while ((slot = probe_next(probe, direction)) != NULL)
 	{
-		bool		isnull;
 		Sent		sent;
+		bool		original = read_original(slot, price, tolerance, at, &sent);
+		bool		before = direction == ForwardScanDirection ? sent.price < price :
+		sent.price > price;
 
-		sent.expires_at = DatumGetTimestampTz(slot_getattr(slot, SIGNAL_EXPIRES_AT, &isnull));
-		sent.price = DatumGetFloat8(slot_getattr(slot, SIGNAL_PRICE, &isnull));
 		if (found && sent.price != found_price)
 			break;
-		if (sent.expires_at <= at || !signal_within_tolerance(price, sent.price, tolerance))
+		if (before && most-- == 0)
+			return false;
+		if (!original)
 			continue;
-		sent.signal_id = DatumGetInt64(slot_getattr(slot, SIGNAL_ID, &isnull));
-		sent.sent_at = DatumGetTimestampTz(slot_getattr(slot, SIGNAL_SENT_AT, &isnull));
 		keep_nearer_signal(nearest, &sent, price);
-		found = true;
-		found_price = sent.price;
+		if (!before)
+		{
+			found = true;
+			found_price = sent.price;
+		}
 	}
+	return true;
 }
+
+/* More than these below a price, and a scan from there is worth a second descent. */
+#define FEW_BELOW 16
 
 /*
  * Finds the nearest live original.  The bounds solve |p - q| = tolerance * q for q;
@@ -155,13 +179,19 @@ find_original(Probe *probe, const Signal *signal, float8 tolerance, TimestampTz 
 
 	memset(nearest, 0, sizeof(Sent));
 	probe_range(probe, keys, BTGreaterEqualStrategyNumber, Float8GetDatum(low),
+				BTLessEqualStrategyNumber, Float8GetDatum(high));
+	if (scan_nearest(probe, ForwardScanDirection, FEW_BELOW, signal->price, tolerance, at, nearest))
+		return nearest->signal_id != 0;
+
+	memset(nearest, 0, sizeof(Sent));
+	probe_range(probe, keys, BTGreaterEqualStrategyNumber, Float8GetDatum(low),
 				BTLessEqualStrategyNumber, price);
-	scan_nearest(probe, BackwardScanDirection, signal->price, tolerance, at, nearest);
+	scan_nearest(probe, BackwardScanDirection, 0, signal->price, tolerance, at, nearest);
 	if (nearest->signal_id == 0 || nearest->price != signal->price)
 	{
 		probe_range(probe, keys, BTGreaterStrategyNumber, price,
 					BTLessEqualStrategyNumber, Float8GetDatum(high));
-		scan_nearest(probe, ForwardScanDirection, signal->price, tolerance, at, nearest);
+		scan_nearest(probe, ForwardScanDirection, 0, signal->price, tolerance, at, nearest);
 	}
 	return nearest->signal_id != 0;
 }
