@@ -102,8 +102,8 @@ signal_term_arguments(FunctionCallInfo fcinfo, int tolerance_argno, int ttl_argn
 }
 
 /*
- * The row type of the answer.  Made once a session: asking the catalogs for it would
- * cost a single call a tenth of its time.
+ * The row type of the answer.  Made once a session: it is fixed, and every single call
+ * would look it up in the catalogs.
  */
 static TupleDesc
 result_desc(void)
