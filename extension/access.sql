@@ -13,8 +13,8 @@ SELECT pg_catalog.pg_extension_config_dump('tradekeep.access', '');
 CREATE VIEW tradekeep.function_access AS
 	SELECT p.oid::regprocedure AS function,
 		CASE
-			WHEN p.proname IN ('grant_access', 'revoke_access', 'apply_access', 'type_names', 'keep_newest_candle')
-				THEN 'owner'
+			WHEN p.proname IN ('grant_access', 'revoke_access', 'apply_access', 'type_names',
+				'keep_newest_candle', 'wake_sweeper') THEN 'owner'
 			WHEN p.proname IN ('set_scope', 'reset_stats') THEN 'admin'
 			WHEN p.provolatile = 'v' THEN 'writer'
 			ELSE 'reader'
@@ -52,7 +52,7 @@ BEGIN
 		SELECT f.function FROM tradekeep.function_access AS f
 		WHERE f.level = ANY (levels[:rank])
 	LOOP
-		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', callable.function, role);
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', callable.function, role);
 	END LOOP;
 END
 $$;
@@ -65,7 +65,7 @@ AS $$
 BEGIN
 	-- Of a role that was dropped, only what is remembered is left.
 	IF EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = role) THEN
-		EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tradekeep FROM %I', role);
+		EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA tradekeep FROM %I', role);
 		EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA tradekeep FROM %I', role);
 		EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA tradekeep FROM %I', role);
 		EXECUTE format('REVOKE ALL ON TYPE %s FROM %I', tradekeep.type_names(), role);

@@ -41,4 +41,19 @@
 	index_beginscan(heap, index, snapshot, nkeys, 0)
 #endif
 
+/* 16 made the checks of ownership one. */
+#if PG_VERSION_NUM >= 160000
+#define owns_table(relid, role) object_ownercheck(RelationRelationId, relid, role)
+#else
+#define owns_table(relid, role) pg_class_ownercheck(relid, role)
+#endif
+
+/* From 17 on, waiting has a name of its own. */
+#if PG_VERSION_NUM >= 170000
+#include "utils/wait_event.h"
+#define extension_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define extension_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
 #endif							/* TRADEKEEP_COMPAT_H */

@@ -97,6 +97,18 @@ BEGIN ATOMIC
 			'fsync and full_page_writes are on',
 			'fsync or full_page_writes is off: a crash of the machine may lose anything',
 			'set fsync = on and full_page_writes = on in postgresql.conf'),
+		('sweeper', NOT h.preloaded OR h.standby
+				OR tradekeep.sweeper_running() AND current_setting('tradekeep.sweep', true)::boolean IS NOT FALSE,
+			'warning',
+			CASE WHEN tradekeep.sweeper_running() THEN 'the sweeper is at work'
+				ELSE 'the sweeper runs on a primary with the library preloaded' END,
+			'the sweeper does not run, or tradekeep.sweep is off: expired rows stay',
+			'set tradekeep.sweep = on, and max_worker_processes 3 higher than others need'),
+		('sweep', NOT EXISTS (SELECT FROM tradekeep.sweep_state AS s WHERE s.failures > 0), 'warning',
+			'no table failed to be swept',
+			(SELECT format('%s of the tables with a ttl cannot be swept', count(*))
+				FROM tradekeep.sweep_state AS s WHERE s.failures > 0),
+			'SELECT * FROM tradekeep.sweep_status WHERE failures > 0'),
 		('role', has_table_privilege('tradekeep.claim'::regclass, 'INSERT')
 			AND has_function_privilege('tradekeep.claim'::regproc, 'EXECUTE'),
 			'warning',

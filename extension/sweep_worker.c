@@ -1,0 +1,534 @@
+/*
+ * sweep_worker.c
+ *		The processes that sweep by themselves, and the settings.
+ *
+ * A launcher without a database knows all databases and starts workers, each for a turn
+ * in one of them.  A turn is short: who stays connected is in the way of DROP
+ * DATABASE and CREATE DATABASE ... TEMPLATE, which wait five seconds for others to
+ * leave.  At most MAX_WORKERS run at a time, each database has its turn, the one first
+ * that is due longest.  Without backlog a worker stays only when the next round is so
+ * near that starting another one would cost more.
+ *
+ * All that is true stands in tables.  Shared memory holds what a worker tells the
+ * launcher at its end, and where the launcher can be woken; neither survives a
+ * crash, nor has to.
+ */
+#include "sweep.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(tradekeep_wake_sweeper);
+PG_FUNCTION_INFO_V1(tradekeep_sweeper_running);
+
+#define MAX_WORKERS		2
+
+/* How long a worker stays in a database. */
+#define TURN			(3 * USECS_PER_SEC)
+
+/* How often a database without the extension is looked at again, unless we are woken. */
+#define ABSENT_INTERVAL	(1 * USECS_PER_MINUTE)
+
+#define LAUNCHER_RESTART_SECONDS 5
+
+bool		sweep_enabled = true;
+int			sweep_interval = 10000;
+int			sweep_batch_size = 1000;
+int			sweep_rate_limit = 25000;
+int			sweep_lock_timeout = 500;
+
+/* What a worker leaves to the launcher. */
+typedef struct Report
+{
+	bool		absent;			/* the extension is not in this database */
+	TimestampTz due;			/* 0: the worker did not get so far */
+} Report;
+
+typedef struct SharedSweep
+{
+	slock_t		mutex;
+	Latch	   *launcher;		/* null: none runs */
+	bool		woken;
+	Report		reports[MAX_WORKERS];
+} SharedSweep;
+
+/* The launcher's. */
+typedef struct Database
+{
+	Oid			oid;
+	bool		absent;
+	bool		running;
+	bool		seen;			/* in the last look at pg_database */
+	TimestampTz due;
+} Database;
+
+typedef struct Worker
+{
+	Oid			database;
+	BackgroundWorkerHandle *handle; /* null: this place is free */
+} Worker;
+
+static SharedSweep *shared = NULL;	/* null: not preloaded */
+static bool wake_at_commit = false;
+static shmem_startup_hook_type previous_shmem_startup = NULL;
+static shmem_request_hook_type previous_shmem_request = NULL;
+
+void
+sweep_define_settings(void)
+{
+	DefineCustomBoolVariable("tradekeep.sweep", "Sweeps expired rows in the background.", NULL,
+							 &sweep_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("tradekeep.sweep_interval",
+							"Time between two rounds of the sweeper in a database.", NULL,
+							&sweep_interval, 10000, 100, 24 * 60 * 60 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("tradekeep.sweep_batch_size",
+							"Most rows that the sweeper deletes in one transaction.", NULL,
+							&sweep_batch_size, 1000, 1, MAX_BATCH_SIZE,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("tradekeep.sweep_rate_limit",
+							"Most rows that the sweeper deletes in a second; 0 for any number.", NULL,
+							&sweep_rate_limit, 25000, 0, MAX_RATE_LIMIT,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("tradekeep.sweep_lock_timeout",
+							"How long the sweeper waits for a lock before it leaves a table alone.",
+							NULL, &sweep_lock_timeout, 500, 1, 60 * 60 * 1000,
+							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+static void
+request_shmem(void)
+{
+	if (previous_shmem_request)
+		previous_shmem_request();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(SharedSweep)));
+}
+
+static void
+start_shmem(void)
+{
+	bool		found;
+
+	if (previous_shmem_startup)
+		previous_shmem_startup();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("tradekeep sweep", sizeof(SharedSweep), &found);
+	if (!found)
+	{
+		memset(shared, 0, sizeof(SharedSweep));
+		SpinLockInit(&shared->mutex);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+static void
+wake_launcher(void)
+{
+	Latch	   *launcher;
+
+	SpinLockAcquire(&shared->mutex);
+	shared->woken = true;
+	launcher = shared->launcher;
+	SpinLockRelease(&shared->mutex);
+	/* Should it have gone meanwhile, its latch is still one. */
+	if (launcher != NULL)
+		SetLatch(launcher);
+}
+
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	if (wake_at_commit && event == XACT_EVENT_COMMIT)
+		wake_launcher();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		wake_at_commit = false;
+}
+
+void
+sweep_init(void)
+{
+	BackgroundWorker worker;
+
+	if (IsBinaryUpgrade)
+		return;
+	previous_shmem_request = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	previous_shmem_startup = shmem_startup_hook;
+	shmem_startup_hook = start_shmem;
+	RegisterXactCallback(end_transaction, NULL);
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	/* None on a standby; at its promotion it starts. */
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = LAUNCHER_RESTART_SECONDS;
+	strlcpy(worker.bgw_library_name, "tradekeep", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "tradekeep_sweep_launcher", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "tradekeep sweep launcher", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "tradekeep sweep launcher", sizeof(worker.bgw_type));
+	RegisterBackgroundWorker(&worker);
+}
+
+/* Called by the install script: a database that had no extension now has one. */
+Datum
+tradekeep_wake_sweeper(PG_FUNCTION_ARGS)
+{
+	wake_at_commit = shared != NULL;
+	PG_RETURN_VOID();
+}
+
+Datum
+tradekeep_sweeper_running(PG_FUNCTION_ARGS)
+{
+	bool		running = false;
+
+	if (shared != NULL)
+	{
+		SpinLockAcquire(&shared->mutex);
+		running = shared->launcher != NULL;
+		SpinLockRelease(&shared->mutex);
+	}
+	PG_RETURN_BOOL(running);
+}
+
+/* A turn in one database. */
+
+/* The SQL objects that this library was made for; any others are left alone. */
+static bool
+extension_present(void)
+{
+	return SPI_execute("SELECT FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=)"
+					   " 'tradekeep' AND extversion OPERATOR(pg_catalog.=) '" TRADEKEEP_VERSION "'",
+					   true, 1) == SPI_OK_SELECT && SPI_processed == 1;
+}
+
+/* A round, or none when the extension is not there; false then. */
+static bool
+round_if_present(TimestampTz end, TimestampTz *due)
+{
+	bool		present;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	present = extension_present();
+	PopActiveSnapshot();
+	if (present)
+		*due = sweep_round(InvalidOid, end);
+	SPI_finish();
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return present;
+}
+
+static void
+set_for_worker(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+void
+tradekeep_sweep_worker(Datum arg)
+{
+	Report	   *report = &shared->reports[DatumGetInt32(arg)];
+	Oid			database;
+	TimestampTz end = GetCurrentTimestamp() + TURN;
+	TimestampTz due = end;
+
+	memcpy(&database, MyBgworkerEntry->bgw_extra, sizeof(Oid));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	sweep_in_worker = true;
+	set_for_worker("search_path", "pg_catalog, pg_temp");
+	set_for_worker("default_transaction_read_only", "off");
+	set_for_worker("statement_timeout", "0");
+	set_for_worker("idle_in_transaction_session_timeout", "0");
+
+	while (sweep_enabled)
+	{
+		if (!round_if_present(end, &due))
+		{
+			report->absent = true;
+			due = GetCurrentTimestamp() + ABSENT_INTERVAL;
+			break;
+		}
+		if (due >= end)
+			break;
+		while (GetCurrentTimestamp() < due)
+			sweep_nap(due);
+	}
+	report->due = due;
+}
+
+/* The launcher. */
+
+static void
+forget_launcher(int code, Datum arg)
+{
+	SpinLockAcquire(&shared->mutex);
+	shared->launcher = NULL;
+	SpinLockRelease(&shared->mutex);
+}
+
+/*
+ * Brings forward what is due too late: databases that had no extension, when one was
+ * created somewhere, and all when the interval became shorter.
+ */
+static void
+bring_forward(List *databases)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *cell;
+	bool		woken;
+
+	SpinLockAcquire(&shared->mutex);
+	woken = shared->woken;
+	shared->woken = false;
+	SpinLockRelease(&shared->mutex);
+	foreach(cell, databases)
+	{
+		Database   *database = lfirst(cell);
+		int64		interval = database->absent ? ABSENT_INTERVAL : (int64) sweep_interval * 1000;
+
+		database->due = Min(database->due, woken && database->absent ? now : now + interval);
+	}
+}
+
+static Database *
+find_database(List *databases, Oid oid)
+{
+	ListCell   *cell;
+
+	foreach(cell, databases)
+	{
+		Database   *database = lfirst(cell);
+
+		if (database->oid == oid)
+			return database;
+	}
+	return NULL;
+}
+
+/* Whom one can connect to, templates aside: nobody keeps rows there. */
+static bool
+sweepable(Form_pg_database form)
+{
+	/* A negative limit other than -1 marks what an interrupted DROP DATABASE left. */
+	return form->datallowconn && !form->datistemplate && form->datconnlimit >= -1;
+}
+
+/* Adds the databases that are new, due at once, and removes those that are gone. */
+static List *
+refresh_databases(List *databases)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Relation	relation;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	ListCell   *cell;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	relation = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(relation, 0, NULL);
+	MemoryContextSwitchTo(context);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		Database   *database = find_database(databases, form->oid);
+
+		if (!sweepable(form))
+			continue;
+		if (database == NULL)
+		{
+			database = palloc0(sizeof(Database));
+			database->oid = form->oid;
+			databases = lappend(databases, database);
+		}
+		database->seen = true;
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+
+	foreach(cell, databases)
+	{
+		Database   *database = lfirst(cell);
+
+		if (!database->seen)
+		{
+			databases = foreach_delete_current(databases, cell);
+			pfree(database);
+		}
+		else
+			database->seen = false;
+	}
+	return databases;
+}
+
+/* Reads the reports of workers that ended. */
+static void
+collect_reports(Worker *workers, List *databases)
+{
+	for (int i = 0; i < MAX_WORKERS; i++)
+	{
+		Database   *database;
+		pid_t		pid;
+
+		if (workers[i].handle == NULL ||
+			GetBackgroundWorkerPid(workers[i].handle, &pid) != BGWH_STOPPED)
+			continue;
+		pfree(workers[i].handle);
+		workers[i].handle = NULL;
+		database = find_database(databases, workers[i].database);
+		if (database == NULL)
+			continue;
+		database->running = false;
+		database->absent = shared->reports[i].absent;
+		database->due = shared->reports[i].due;
+		/* One that failed has its next chance as if it had not. */
+		if (database->due == 0)
+			database->due = GetCurrentTimestamp() +
+				Max((int64) sweep_interval * 1000, LAUNCHER_RESTART_SECONDS * USECS_PER_SEC);
+	}
+}
+
+static Database *
+most_overdue(List *databases)
+{
+	Database   *first = NULL;
+	ListCell   *cell;
+
+	foreach(cell, databases)
+	{
+		Database   *database = lfirst(cell);
+
+		if (!database->running && (first == NULL || database->due < first->due))
+			first = database;
+	}
+	return first;
+}
+
+static bool
+start_worker(int place, Worker *worker, Database *database)
+{
+	static bool complained = false;
+	BackgroundWorker registration;
+
+	memset(&registration, 0, sizeof(registration));
+	registration.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	registration.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	registration.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(registration.bgw_library_name, "tradekeep", sizeof(registration.bgw_library_name));
+	strlcpy(registration.bgw_function_name, "tradekeep_sweep_worker",
+			sizeof(registration.bgw_function_name));
+	strlcpy(registration.bgw_name, "tradekeep sweeper", sizeof(registration.bgw_name));
+	strlcpy(registration.bgw_type, "tradekeep sweeper", sizeof(registration.bgw_type));
+	registration.bgw_main_arg = Int32GetDatum(place);
+	memcpy(registration.bgw_extra, &database->oid, sizeof(Oid));
+	registration.bgw_notify_pid = MyProcPid;
+	memset(&shared->reports[place], 0, sizeof(Report));
+	worker->database = database->oid;
+	if (RegisterDynamicBackgroundWorker(&registration, &worker->handle))
+	{
+		database->running = true;
+		complained = false;
+		return true;
+	}
+	worker->handle = NULL;
+	if (!complained)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("could not start a sweeper: all background workers are in use"),
+				 errhint("Raise max_worker_processes: the sweeper needs up to %d.",
+						 MAX_WORKERS + 1)));
+	complained = true;
+	return false;
+}
+
+/*
+ * Starts workers for what is due, as far as there are places; returns when to look
+ * again.
+ */
+static TimestampTz
+start_workers(Worker *workers, List *databases)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = now + (int64) sweep_interval * 1000;
+
+	for (int i = 0; i < MAX_WORKERS; i++)
+	{
+		Database   *database = most_overdue(databases);
+
+		if (workers[i].handle != NULL)
+			continue;
+		if (database == NULL)
+			break;
+		if (database->due > now)
+			return Min(next, database->due);
+		if (!start_worker(i, &workers[i], database))
+			return Min(next, now + USECS_PER_SEC);
+	}
+	return next;
+}
+
+void
+tradekeep_sweep_launcher(Datum arg)
+{
+	Worker		workers[MAX_WORKERS] = {0};
+	List	   *databases = NIL;
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "tradekeep sweep launcher",
+												  ALLOCSET_DEFAULT_SIZES);
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	sweep_in_worker = true;
+	MemoryContextSwitchTo(context);
+	before_shmem_exit(forget_launcher, (Datum) 0);
+	SpinLockAcquire(&shared->mutex);
+	shared->launcher = MyLatch;
+	SpinLockRelease(&shared->mutex);
+
+	for (;;)
+	{
+		TimestampTz next = GetCurrentTimestamp() + (int64) sweep_interval * 1000;
+
+		databases = refresh_databases(databases);
+		collect_reports(workers, databases);
+		bring_forward(databases);
+		if (sweep_enabled)
+			next = start_workers(workers, databases);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		sweep_nap(next);
+	}
+}
