@@ -15,9 +15,10 @@ OBJS = $(addprefix extension/, tradekeep.o input.o probe.o statement.o timeframe
 PARTS = tradekeep timeframe claim signal candle sweep metrics access
 EXTENSION = extension/tradekeep
 DATA_built = extension/tradekeep--$(EXTVERSION).sql
+UPDATES = extension/tradekeep--0.1.0--0.2.0.sql
 
 # Both runners create the extension themselves, so that any test can run alone.
-REGRESS = timeframe claim scope lease signal candle metrics access
+REGRESS = timeframe claim scope lease signal candle sweep metrics access
 REGRESS_OPTS = --load-extension=tradekeep
 ISOLATION = $(sort $(basename $(notdir $(wildcard tests/isolation/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=tests/isolation --load-extension=tradekeep
@@ -28,9 +29,9 @@ WARNINGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare $(if $(WERROR),
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
 PG_CFLAGS = $(WARNINGS)
 
-# What make demo is given; PGXS would install it.
+# DATA= on the command line is what make demo is given; to PGXS it is what to install.
 DEMO_DATA := $(DATA)
-override DATA :=
+override DATA := $(UPDATES)
 
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)

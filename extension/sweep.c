@@ -51,6 +51,9 @@ PG_FUNCTION_INFO_V1(tradekeep_sweep);
 #define MAX_BACKOFF		(10 * USECS_PER_MINUTE)
 #define REST_PER_LOOK	20
 
+/* How often a table that keeps a number of rows is counted, although nothing changed. */
+#define COUNT_AGAIN		(10 * USECS_PER_MINUTE)
+
 /* How often a table in which nothing was to be done is written down. */
 #define IDLE_RECORD		(1 * USECS_PER_MINUTE)
 
@@ -67,7 +70,8 @@ typedef struct Run
 	int64		partitions;
 	int64		changes;
 	bool		more;			/* it was over before the table was done */
-	ErrorData  *error;
+	bool		skipped;		/* nothing could have come of it */
+	ErrorData  *error;			/* the first */
 } Run;
 
 /* What a step works on, and what it finds. */
@@ -77,6 +81,7 @@ typedef struct Step
 	TtlPart		part;
 	bool		begun;			/* the first batch of a part begins at its first value */
 	TtlBatch	batch;
+	bool		dropped;
 	List	   *parts;
 	MemoryContext context;		/* where they last */
 } Step;
@@ -287,11 +292,11 @@ sweep_partition(Step *step)
 	enter_table(&table, step->run->policy, step->part.parent, AccessExclusiveLock, &scope);
 	leave_owner(&scope);
 	enter_table(&table, step->run->policy, step->part.relid, AccessExclusiveLock, &scope);
-	drop_part(&table, &step->part);
+	step->dropped = drop_part(&table, &step->part);
 	leave_owner(&scope);
 }
 
-/* False when the step failed; the run has the error then. */
+/* False when the step failed. */
 static bool
 attempt_step(Step *step, void (*work) (Step *))
 {
@@ -326,7 +331,8 @@ attempt_step(Step *step, void (*work) (Step *))
 		QueryCancelPending = false;
 	}
 	end_step(context);
-	step->run->error = error;
+	if (step->run->error == NULL)
+		step->run->error = error;
 	return error == NULL;
 }
 
@@ -372,8 +378,8 @@ report_progress(const Run *run)
 															   name), run->rows));
 }
 
-/* Batch after batch until nothing is left, or the time is over; false on failure. */
-static bool
+/* Batch after batch until nothing is left, something fails, or the time is over. */
+static void
 sweep_rows(Step *step)
 {
 	Run		   *run = step->run;
@@ -381,44 +387,40 @@ sweep_rows(Step *step)
 
 	step->begun = false;
 	step->batch.from = PG_INT64_MIN;
-	for (;;)
+	while (!run->more)
 	{
 		TimestampTz began = GetCurrentTimestamp();
 		int64		from = step->batch.from;
-		TimestampTz now;
+		int64		elapsed;
 
 		step->batch.size = policy->current_batch;
 		if (!attempt_step(step, sweep_batch))
 		{
 			if (run->error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 				policy->current_batch = Max(policy->current_batch / 4, 1);
-			return false;
+			return;
 		}
 		run->rows += step->batch.deleted;
 		if (step->batch.found < step->batch.size)
-			return true;
+			return;
 		/* A trigger that keeps its rows must not keep us. */
 		if (step->batch.deleted == 0 && step->batch.from == from)
-			return true;
+			return;
 
-		now = GetCurrentTimestamp();
-		if (now - began > LONG_BATCH)
+		elapsed = GetCurrentTimestamp() - began;
+		if (elapsed > LONG_BATCH)
 			policy->current_batch = Max(policy->current_batch / 2, 1);
-		else if (now - began < LONG_BATCH / 4)
+		else if (elapsed < LONG_BATCH / 4)
 			policy->current_batch = Min(policy->current_batch * 2, policy->batch_size);
 		report_progress(run);
 		keep_rate(run, step->batch.deleted);
-		if (GetCurrentTimestamp() >= run->end)
-		{
-			run->more = true;
-			return true;
-		}
+		run->more = GetCurrentTimestamp() >= run->end;
 	}
 }
 
 /*
- * Inserts and updates of the table so far, as far as they were reported: by count,
- * nothing is to be done unless there were some.
+ * By count, nothing is to be done unless rows were inserted or updated, as far as that was
+ * reported; now and then we look all the same.
  */
 static bool
 unchanged(Run *run)
@@ -430,7 +432,8 @@ unchanged(Run *run)
 		return false;
 	run->changes = DatumGetInt64(DirectFunctionCall1(pg_stat_get_tuples_inserted, relid)) +
 		DatumGetInt64(DirectFunctionCall1(pg_stat_get_tuples_updated, relid));
-	return run->changes == policy->changes && policy->failures == 0;
+	return run->changes == policy->changes && policy->failures == 0 &&
+		run->started_at - policy->last_run < COUNT_AGAIN;
 }
 
 static void
@@ -440,20 +443,17 @@ sweep_policy(Run *run)
 	ListCell   *cell;
 
 	report_progress(run);
-	if (unchanged(run) || !attempt_step(&step, find_parts))
+	run->skipped = sweep_in_worker && unchanged(run);
+	if (run->skipped || !attempt_step(&step, find_parts))
 		return;
+	/* A partition that fails does not stop the others. */
 	foreach(cell, step.parts)
 	{
 		step.part = *(TtlPart *) lfirst(cell);
 		if (!OidIsValid(step.part.parent))
-		{
-			if (!sweep_rows(&step))
-				return;
-		}
+			sweep_rows(&step);
 		else if (attempt_step(&step, sweep_partition))
-			run->partitions++;
-		else
-			return;
+			run->partitions += step.dropped;
 		if (GetCurrentTimestamp() >= run->end && lnext(step.parts, cell) != NULL)
 			run->more = true;
 		if (run->more)
@@ -476,7 +476,7 @@ next_run(const Run *run, TimestampTz now)
 	}
 	else if (run->more)
 		return 0;
-	else if (run->rows == 0)
+	else if (run->rows == 0 || run->policy->keep_rows > 0)
 		rest = Max(interval, (now - run->started_at) * REST_PER_LOOK);
 	return rest > (int64) sweep_interval * 1000 ? now + rest : 0;
 }
@@ -502,8 +502,9 @@ record(Run *run)
 	char		nulls[12];
 	OwnerScope	scope;
 
-	if (!notable && !recovered && next == 0 && run->changes == policy->changes &&
-		now - policy->last_run < IDLE_RECORD)
+	if (run->skipped ||
+		(!notable && !recovered && next == 0 && run->changes == policy->changes &&
+		 now - policy->last_run < IDLE_RECORD))
 		return now + (int64) policy->interval * 1000;
 
 	memset(nulls, ' ', sizeof(nulls));

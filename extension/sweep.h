@@ -116,7 +116,7 @@ typedef struct TtlBatch
 
 extern int64 first_value(const TtlTable *table);
 extern void delete_batch(const TtlTable *table, TtlBatch *batch);
-extern void drop_part(const TtlTable *table, const TtlPart *part);
+extern bool drop_part(const TtlTable *table, const TtlPart *part);
 extern int64 count_expired(const TtlTable *table, const TtlPart *part);
 
 /* Reading: the oldest expired value as a time, and how many the planner expects. */

@@ -93,7 +93,20 @@ execute_for_extension(Statement *statement, Datum *values, const char *nulls)
 	leave_owner(&scope);
 }
 
-/* Keeps the table until the end of the transaction, and others off it. */
+static void
+require_owner(Oid relid, const char *function)
+{
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	if (!owns_table(relid, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of table %s to call %s()", get_rel_name(relid), function)));
+}
+
+/* Keeps the table from changing until the end of the transaction. */
 static Oid
 relation_argument(FunctionCallInfo fcinfo, const char *function)
 {
@@ -104,15 +117,10 @@ relation_argument(FunctionCallInfo fcinfo, const char *function)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("relation must not be null")));
 	relid = PG_GETARG_OID(ARG_RELATION);
+	/* Again when the wait for the lock is over: it may have gone, or to another owner. */
+	require_owner(relid, function);
 	LockRelationOid(relid, AccessShareLock);
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	if (!owns_table(relid, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s to call %s()", get_rel_name(relid), function)));
+	require_owner(relid, function);
 	return relid;
 }
 

@@ -273,11 +273,11 @@ require_one_owner(const TtlTable *table, Relation relation)
 	ancestors = get_partition_ancestors(table->relid);
 	foreach(cell, ancestors)
 		if (relation_owner(lfirst_oid(cell)) != table->owner)
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("partition %s and table %s have different owners",
-							qualified_name(table->relid), qualified_name(lfirst_oid(cell))),
-					 errhint("What is swept as its owner must not run another's triggers.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("partition %s and table %s have different owners",
+						qualified_name(table->relid), qualified_name(lfirst_oid(cell))),
+				 errhint("What is swept as its owner must not run another's triggers.")));
 	list_free(ancestors);
 }
 
@@ -401,7 +401,7 @@ walk_partitions(const TtlTable *table, Oid relid, List *parts)
 	Relation	relation = relation_open(relid, AccessShareLock);
 	PartitionKey key = RelationGetPartitionKey(relation);
 	bool		by_time = key->strategy == PARTITION_STRATEGY_RANGE && key->partnatts == 1 &&
-		key->partattrs[0] == column_number(relation, table->policy->column);
+	key->partattrs[0] == column_number(relation, table->policy->column);
 	List	   *children = find_inheritance_children(relid, AccessShareLock);
 	ListCell   *cell;
 
@@ -526,13 +526,15 @@ delete_batch(const TtlTable *table, TtlBatch *batch)
  * Drops a partition that is expired as a whole, unless it is another one by now.  `table`
  * is the partition, locked exclusively.
  */
-void
+bool
 drop_part(const TtlTable *table, const TtlPart *part)
 {
-	if (get_rel_relispartition(part->relid) &&
-		get_partition_parent(part->relid, true) == part->parent &&
-		wholly_expired(table, part->relid))
-		execute(psprintf("DROP TABLE %s", table->name), 0, NULL, NULL, false);
+	if (!get_rel_relispartition(part->relid) ||
+		get_partition_parent(part->relid, true) != part->parent ||
+		!wholly_expired(table, part->relid))
+		return false;
+	execute(psprintf("DROP TABLE %s", table->name), 0, NULL, NULL, false);
+	return true;
 }
 
 int64

@@ -1,0 +1,87 @@
+# An updated database is what a fresh one is: the same objects with the same definitions, comments
+# and privileges; and what was in it stays, sweeping begins by itself, and the old SQL works with
+# the new library until then.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Tradekeep;
+
+my $node = Tradekeep::new_node('upgrade');
+$node->append_conf('postgresql.conf', "tradekeep.sweep_interval = '100ms'");
+$node->start;
+$node->safe_psql('postgres', 'CREATE ROLE reader; CREATE ROLE writer; CREATE ROLE admin; CREATE ROLE gone');
+
+# All that defines an object of the extension, as text.
+my $fingerprint = <<'SQL';
+SET search_path = pg_catalog;
+WITH access AS (
+	SELECT 'pg_class'::regclass AS catalog, c.oid, a.grantee, a.privilege_type FROM pg_class AS c, aclexplode(c.relacl) AS a
+	UNION ALL SELECT 'pg_proc'::regclass, p.oid, a.grantee, a.privilege_type
+	FROM pg_proc AS p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+	UNION ALL SELECT 'pg_type'::regclass, t.oid, a.grantee, a.privilege_type
+	FROM pg_type AS t, aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) AS a
+	WHERE t.typtype <> 'c' AND t.typelem = 0),
+member AS (
+	SELECT d.classid, d.objid, i.type || ' ' || i.identity AS name
+	FROM pg_depend AS d, pg_identify_object(d.classid, d.objid, 0) AS i
+	WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+		AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'tradekeep'))
+SELECT name, 'comment', obj_description(objid, classid::regclass::name) FROM member
+UNION ALL SELECT name, 'access', coalesce(a.grantee::regrole::text, '') || ' ' || a.privilege_type
+FROM member JOIN access AS a ON a.catalog = classid AND a.oid = objid
+UNION ALL SELECT name, 'function', CASE WHEN p.prokind = 'a' THEN '' ELSE pg_get_functiondef(objid) END
+FROM member JOIN pg_proc AS p ON classid = 'pg_proc'::regclass AND p.oid = objid
+UNION ALL SELECT name, 'view', pg_get_viewdef(objid) FROM member JOIN pg_class AS c ON c.oid = objid AND c.relkind = 'v'
+UNION ALL SELECT name, 'options', c.relkind::text || c.relpersistence::text || c.reloptions::text
+FROM member JOIN pg_class AS c ON classid = 'pg_class'::regclass AND c.oid = objid
+UNION ALL SELECT name, 'column ' || a.attname, concat_ws(' ', format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attnum,
+	pg_get_expr(f.adbin, f.adrelid), a.attcollation::regcollation, col_description(a.attrelid, a.attnum))
+FROM member JOIN pg_attribute AS a ON classid = 'pg_class'::regclass AND a.attrelid = objid AND a.attnum > 0
+LEFT JOIN pg_attrdef AS f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+UNION ALL SELECT name, 'constraint ' || c.conname, pg_get_constraintdef(c.oid)
+FROM member JOIN pg_constraint AS c ON objid IN (c.conrelid, c.contypid)
+UNION ALL SELECT name, 'index', pg_get_indexdef(i.indexrelid)
+FROM member JOIN pg_index AS i ON classid = 'pg_class'::regclass AND i.indrelid = objid
+UNION ALL SELECT name, 'trigger ' || t.tgname, pg_get_triggerdef(t.oid) || t.tgenabled::text
+FROM member JOIN pg_trigger AS t ON classid = 'pg_class'::regclass AND t.tgrelid = objid AND NOT t.tgisinternal
+UNION ALL SELECT 'extension', 'configuration', c.config::regclass::text || coalesce(c.filter, '')
+FROM pg_extension AS e, unnest(e.extconfig, e.extcondition) AS c(config, filter) WHERE e.extname = 'tradekeep'
+UNION ALL SELECT 'extension', 'version', extversion FROM pg_extension WHERE extname = 'tradekeep'
+ORDER BY 1, 2, 3
+SQL
+
+my $grants = join ';', map { "SELECT tradekeep.grant_access('$_', '$_')" } qw(reader writer admin);
+$node->safe_psql('postgres', "CREATE DATABASE $_") for qw(fresh updated);
+$node->safe_psql('fresh', "CREATE EXTENSION tradekeep; $grants");
+
+$node->safe_psql('updated', "CREATE EXTENSION tradekeep VERSION '0.1.0'; $grants");
+$node->safe_psql('updated', <<'SQL');
+SELECT tradekeep.grant_access('gone', 'reader');
+DROP OWNED BY gone;
+SELECT tradekeep.claim('s', 'kept', '1 day', '{"order": 7}'), tradekeep.claim('s', 'expired', '1 min', at => '2026-01-01Z');
+UPDATE tradekeep.claim SET sweep_after = expires_at WHERE key = 'expired';
+SELECT tradekeep.upsert_candle('BTC', '1m', '2026-01-05Z', 1, 1, 1, 1, 1);
+SQL
+$node->safe_psql('postgres', 'DROP ROLE gone');
+is($node->safe_psql('updated', "SELECT tradekeep.claim('s', 'kept', '1 day'), (tradekeep.claim_signal('BTC', 'LONG', 5)).claimed"),
+	'f|t', 'the old SQL works with the new library');
+is($node->safe_psql('updated', "SELECT status FROM tradekeep.doctor() WHERE check_name = 'versions'"), 'warning', 'and doctor() tells');
+
+$node->safe_psql('updated', 'ALTER EXTENSION tradekeep UPDATE');
+my @fresh = split /\n/, $node->safe_psql('fresh', $fingerprint);
+my @updated = split /\n/, $node->safe_psql('updated', $fingerprint);
+cmp_ok(scalar @fresh, '>', 500, 'a fresh database has much to compare');
+is_deeply(\@updated, \@fresh, 'and an updated one is the same');
+is($node->safe_psql('updated', "SELECT status FROM tradekeep.doctor() WHERE check_name = 'versions'"), 'ok', 'doctor() is content');
+
+ok($node->poll_query_until('updated', "SELECT NOT EXISTS (SELECT FROM tradekeep.claim WHERE key = 'expired')"),
+	'sweeping begins by itself');
+is($node->safe_psql('updated', "SELECT tradekeep.claim('s', 'kept', '1 day'), (SELECT data FROM tradekeep.claim WHERE key = 'kept'), (SELECT count(*) FROM tradekeep.candle)"),
+	'f|{"order": 7}|1', 'what was there is there');
+is($node->safe_psql('updated', "SET ROLE reader; SELECT count(*) FROM tradekeep.sweep_status"), '2', 'a reader reads what is new');
+
+$node->stop;
+done_testing();
