@@ -42,6 +42,8 @@
 #endif
 
 /* 16 made the checks of ownership one. */
+#include "catalog/pg_class.h"
+#include "utils/acl.h"
 #if PG_VERSION_NUM >= 160000
 #define owns_table(relid, role) object_ownercheck(RelationRelationId, relid, role)
 #else

@@ -96,6 +96,13 @@ undo_attempt(Attempt *attempt)
 }
 
 bool
+is_cancel(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != NULL &&
+		strcmp(error->funcname, "ProcessInterrupts") == 0;
+}
+
+bool
 table_granted(const char *table, AclMode privilege)
 {
 	Oid			relid = get_relname_relid(table, get_namespace_oid(TRADEKEEP_SCHEMA, false));

@@ -49,6 +49,9 @@ extern void begin_attempt(Attempt *attempt);
 extern void keep_attempt(Attempt *attempt);
 extern void undo_attempt(Attempt *attempt);
 
+/* True when the user wants the statement to end: RAISE may have the same code. */
+extern bool is_cancel(const ErrorData *error);
+
 /* The Oid of the type timeframe, which another CREATE EXTENSION changes. */
 extern Oid	timeframe_type(void);
 

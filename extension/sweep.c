@@ -46,6 +46,7 @@ PG_FUNCTION_INFO_V1(tradekeep_sweep);
 /* A batch that takes longer is followed by a smaller one; a step in a worker ends. */
 #define LONG_BATCH		(1 * USECS_PER_SEC)
 #define STEP_LIMIT_MS	10000
+#define LAST_LIMIT_MS	2000
 
 /* A table that fails rests for so long at most, and one whose look is costly in proportion. */
 #define MAX_BACKOFF		(10 * USECS_PER_MINUTE)
@@ -84,9 +85,13 @@ typedef struct Step
 	bool		dropped;
 	List	   *parts;
 	MemoryContext context;		/* where they last */
+	TimestampTz next;			/* when the policy is due again */
 } Step;
 
 bool		sweep_in_worker = false;
+
+static Oid	current_table;
+Oid		   *sweep_current_table = &current_table;
 
 static Statement select_policies = {
 	.sql = "SELECT p.relation, p.column_name, p.keep, p.unit, p.keep_rows, p.key_columns,"
@@ -211,6 +216,7 @@ read_policy(HeapTuple row)
 	bool		isnull;
 
 	policy->relid = DatumGetObjectId(column_of(row, 1, &isnull));
+	policy->name = qualified_name(policy->relid);
 	policy->column = pstrdup(NameStr(*DatumGetName(column_of(row, 2, &isnull))));
 	policy->keep = palloc(sizeof(Interval));
 	*policy->keep = *DatumGetIntervalP(column_of(row, 3, &isnull));
@@ -296,6 +302,35 @@ sweep_partition(Step *step)
 	leave_owner(&scope);
 }
 
+/* A trigger may catch the first; not this one, which ends the worker. */
+static void
+end_worker(void)
+{
+	kill(MyProcPid, SIGTERM);
+}
+
+static void
+limit_step(void)
+{
+	static TimeoutId last_limit = MAX_TIMEOUTS;
+
+	if (!sweep_in_worker)
+		return;
+	if (last_limit == MAX_TIMEOUTS)
+		last_limit = RegisterTimeout(USER_TIMEOUT, end_worker);
+	enable_timeout_after(STATEMENT_TIMEOUT, STEP_LIMIT_MS);
+	enable_timeout_after(last_limit, STEP_LIMIT_MS + LAST_LIMIT_MS);
+}
+
+static void
+unlimit_step(void)
+{
+	if (!sweep_in_worker)
+		return;
+	disable_all_timeouts(false);
+	QueryCancelPending = false;
+}
+
 /* False when the step failed. */
 static bool
 attempt_step(Step *step, void (*work) (Step *))
@@ -307,8 +342,7 @@ attempt_step(Step *step, void (*work) (Step *))
 	begin_attempt(&attempt);
 	PG_TRY();
 	{
-		if (sweep_in_worker)
-			enable_timeout_after(STATEMENT_TIMEOUT, STEP_LIMIT_MS);
+		limit_step();
 		SPI_connect();
 		work(step);
 		SPI_finish();
@@ -321,15 +355,11 @@ attempt_step(Step *step, void (*work) (Step *))
 		FlushErrorState();
 		undo_attempt(&attempt);
 		/* Who calls sweep() and cancels wants it to end. */
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !sweep_in_worker)
+		if (is_cancel(error) && !sweep_in_worker)
 			ReThrowError(error);
 	}
 	PG_END_TRY();
-	if (sweep_in_worker)
-	{
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		QueryCancelPending = false;
-	}
+	unlimit_step();
 	end_step(context);
 	if (step->run->error == NULL)
 		step->run->error = error;
@@ -368,14 +398,9 @@ keep_rate(Run *run, int64 rows)
 static void
 report_progress(const Run *run)
 {
-	char	   *name = get_rel_name(run->policy->relid);
-
-	if (!sweep_in_worker || name == NULL)
-		return;
-	pgstat_report_activity(STATE_RUNNING,
-						   psprintf("sweeping %s: " INT64_FORMAT " rows",
-									quote_qualified_identifier(get_namespace_name(get_rel_namespace(run->policy->relid)),
-															   name), run->rows));
+	if (sweep_in_worker)
+		pgstat_report_activity(STATE_RUNNING, psprintf("sweeping %s: " INT64_FORMAT " rows",
+													   run->policy->name, run->rows));
 }
 
 /* Batch after batch until nothing is left, something fails, or the time is over. */
@@ -396,7 +421,7 @@ sweep_rows(Step *step)
 		step->batch.size = policy->current_batch;
 		if (!attempt_step(step, sweep_batch))
 		{
-			if (run->error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			if (is_cancel(run->error))
 				policy->current_batch = Max(policy->current_batch / 4, 1);
 			return;
 		}
@@ -442,6 +467,7 @@ sweep_policy(Run *run)
 	Step		step = {.run = run,.context = CurrentMemoryContext};
 	ListCell   *cell;
 
+	*sweep_current_table = run->policy->relid;
 	report_progress(run);
 	run->skipped = sweep_in_worker && unchanged(run);
 	if (run->skipped || !attempt_step(&step, find_parts))
@@ -488,10 +514,11 @@ short_message(const ErrorData *error)
 					pg_mbcliplen(error->message, strlen(error->message), MAX_MESSAGE));
 }
 
-/* Writes down how it went, if that is worth it; returns when the policy is due again. */
-static TimestampTz
-record(Run *run)
+/* Writes down how a run went, if that is worth it. */
+static void
+record(Step *step)
 {
+	Run		   *run = step->run;
 	TtlPolicy  *policy = run->policy;
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next = next_run(run, now);
@@ -504,8 +531,9 @@ record(Run *run)
 
 	if (run->skipped ||
 		(!notable && !recovered && next == 0 && run->changes == policy->changes &&
-		 now - policy->last_run < IDLE_RECORD))
-		return now + (int64) policy->interval * 1000;
+		 now - policy->last_run < IDLE_RECORD) ||
+		!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(policy->relid)))
+		return;
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = ObjectIdGetDatum(policy->relid);
@@ -530,43 +558,43 @@ record(Run *run)
 	values[11] = BoolGetDatum(notable);
 
 	enter_extension(&scope);
+	set_lock_timeout(policy->lock_timeout);
 	run_statement(&record_run, values, nulls);
 	leave_owner(&scope);
-	return next != 0 ? next : run->more ? now : now + (int64) policy->interval * 1000;
+	if (next != 0)
+		step->next = next;
+	else if (run->more)
+		step->next = now;
 }
 
 /* A failure is told once, until the table is swept again; a caller is told each time. */
 static void
 tell_failure(const Run *run)
 {
-	const TtlPolicy *policy = run->policy;
-	char	   *name = get_rel_name(policy->relid);
-
-	if (name == NULL || (sweep_in_worker && policy->failures > 0))
+	if (sweep_in_worker && run->policy->failures > 0)
 		return;
 	ereport(sweep_in_worker ? LOG : WARNING,
 			(errcode(run->error->sqlerrcode),
-			 errmsg("could not sweep table %s: %s",
-					quote_qualified_identifier(get_namespace_name(get_rel_namespace(policy->relid)),
-											   name), run->error->message),
+			 errmsg("could not sweep table %s: %s", run->policy->name, run->error->message),
 			 run->error->hint != NULL ? errhint("%s", run->error->hint) : 0));
 }
 
-/* Tells and records how a run went; a table that was dropped under us is no failure. */
-static TimestampTz
-finish_run(Run *run, bool tell)
+/* By hand one sweeps what one might delete from anyway. */
+static List *
+keep_own(List *policies)
 {
-	MemoryContext context = begin_step();
-	TimestampTz next = DT_NOEND;
+	List	   *own = NIL;
+	ListCell   *cell;
 
-	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(run->policy->relid)))
+	foreach(cell, policies)
 	{
-		if (run->error != NULL && tell)
-			tell_failure(run);
-		next = record(run);
+		TtlPolicy  *policy = lfirst(cell);
+
+		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(policy->relid)) &&
+			owns_table(policy->relid, GetUserId()))
+			own = lappend(own, policy);
 	}
-	end_step(context);
-	return next;
+	return own;
 }
 
 static List *
@@ -577,11 +605,49 @@ begin_round(Oid only)
 	OwnerScope	scope;
 
 	enter_extension(&scope);
+	set_lock_timeout(sweep_lock_timeout);
 	run_statement(&forget_dropped, NULL, NULL);
 	leave_owner(&scope);
-	policies = load_policies(only, sweep_in_worker, context);
+	policies = load_policies(only, sweep_in_worker && !OidIsValid(only), context);
+	MemoryContextSwitchTo(context);
+	if (!sweep_in_worker)
+		policies = keep_own(policies);
 	end_step(context);
 	return policies;
+}
+
+/*
+ * Tells and records how a run went, and returns when the policy is due again.  A table that
+ * was dropped under us is no failure; neither is a record that somebody has locked.
+ */
+static TimestampTz
+finish_run(Run *run, bool tell)
+{
+	Step		step = {.run = run};
+
+	step.next = run->started_at + (int64) run->policy->interval * 1000;
+	if (run->error != NULL && tell && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(run->policy->relid)))
+		tell_failure(run);
+	(void) attempt_step(&step, record);
+	return step.next;
+}
+
+void
+blame_table(Oid relid)
+{
+	List	   *policies = begin_round(relid);
+	ErrorData	error = {
+		.sqlerrcode = ERRCODE_ADMIN_SHUTDOWN,
+		.message = "the sweeper ended while it was at this table"
+	};
+
+	if (policies != NIL)
+	{
+		Run			run = {.policy = linitial(policies),.started_at = GetCurrentTimestamp(),
+		.changes = -1,.error = &error};
+
+		(void) finish_run(&run, true);
+	}
 }
 
 TimestampTz
@@ -606,6 +672,7 @@ sweep_round(Oid only, TimestampTz end)
 		if (OidIsValid(only) && run.error != NULL)
 			ReThrowError(run.error);
 	}
+	*sweep_current_table = InvalidOid;
 	return next;
 }
 
@@ -625,7 +692,10 @@ tradekeep_sweep(PG_FUNCTION_ARGS)
 				 errhint("Call it by itself, with autocommit on.")));
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	if (OidIsValid(only))
+	{
+		require_table_rights(only, "tradekeep.sweep");
 		require_policy(only);
+	}
 	/* Whatever isolation level the session has, the round begins with a transaction of its own. */
 	SPI_commit();
 	(void) sweep_round(only, DT_NOEND);

@@ -37,6 +37,7 @@ typedef enum TtlUnit
 typedef struct TtlPolicy
 {
 	Oid			relid;
+	char	   *name;			/* of the table, qualified and quoted, for messages */
 	char	   *column;
 	Interval   *keep;
 	TtlUnit		unit;
@@ -96,8 +97,13 @@ extern void enter_table(TtlTable *table, const TtlPolicy *policy, Oid relid, LOC
 /* Goes on as the owner of the extension, for our own bookkeeping. */
 extern void enter_extension(OwnerScope *scope);
 
+/* Inside of either: how long to wait for a lock, in milliseconds. */
+extern void set_lock_timeout(int timeout);
+
 /* Returns from either. */
 extern void leave_owner(OwnerScope *scope);
+
+extern char *qualified_name(Oid relid);
 
 /*
  * The parts of a policy's table, inside enter_table(): itself, or the partitions that
@@ -136,6 +142,9 @@ extern List *load_policies(Oid only, bool due_alone, MemoryContext context);
 /* The policy of a table; an error when there is none. */
 extern TtlPolicy *require_policy(Oid relid);
 
+/* Refuses who has not the rights of a table's owner. */
+extern void require_table_rights(Oid relid, const char *function);
+
 /* True in the sweeper's own processes. */
 extern bool sweep_in_worker;
 
@@ -144,6 +153,12 @@ extern bool sweep_in_worker;
  * goes; needs a non-atomic SPI connection.  Returns when the next round is due.
  */
 extern TimestampTz sweep_round(Oid only, TimestampTz end);
+
+/* Writes down that a worker ended at work on this table. */
+extern void blame_table(Oid relid);
+
+/* The table a worker is at, kept where the launcher finds it when the worker ends. */
+extern Oid *sweep_current_table;
 
 /* Waits, but not when the process is called. */
 extern void sweep_nap(TimestampTz until);

@@ -93,8 +93,8 @@ execute_for_extension(Statement *statement, Datum *values, const char *nulls)
 	leave_owner(&scope);
 }
 
-static void
-require_owner(Oid relid, const char *function)
+void
+require_table_rights(Oid relid, const char *function)
 {
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 		ereport(ERROR,
@@ -118,9 +118,9 @@ relation_argument(FunctionCallInfo fcinfo, const char *function)
 				 errmsg("relation must not be null")));
 	relid = PG_GETARG_OID(ARG_RELATION);
 	/* Again when the wait for the lock is over: it may have gone, or to another owner. */
-	require_owner(relid, function);
+	require_table_rights(relid, function);
 	LockRelationOid(relid, AccessShareLock);
-	require_owner(relid, function);
+	require_table_rights(relid, function);
 	return relid;
 }
 
@@ -449,6 +449,31 @@ measure_backlog(TtlPolicy *policy, Datum *values, bool *nulls)
 	nulls[1] = rows == 0;
 }
 
+/*
+ * Looking at a table may run functions of its owner, with the owner's rights, in the session
+ * of whoever looks: who has not these rights anyway must not have prepared the session with
+ * temporary tables.  Row policies, which bind the owner too, are not run.
+ */
+static bool
+may_look(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		may = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+		Oid			temporary;
+		Oid			toast;
+
+		GetTempNamespaceState(&temporary, &toast);
+		may = !form->relforcerowsecurity &&
+			(!OidIsValid(temporary) || has_privs_of_role(GetUserId(), form->relowner));
+		ReleaseSysCache(tuple);
+	}
+	return may;
+}
+
 /* False, and all is null, when the table cannot be swept or looked at. */
 static bool
 try_backlog(TtlPolicy *policy, Datum *values, bool *nulls)
@@ -473,7 +498,7 @@ try_backlog(TtlPolicy *policy, Datum *values, bool *nulls)
 		error = CopyErrorData();
 		FlushErrorState();
 		undo_attempt(&attempt);
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		if (is_cancel(error))
 			ReThrowError(error);
 		measured = false;
 	}
@@ -496,7 +521,7 @@ tradekeep_ttl_backlog(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (policy == NULL || !ConditionalLockRelationOid(relid, AccessShareLock) ||
+	if (policy == NULL || !may_look(relid) || !ConditionalLockRelationOid(relid, AccessShareLock) ||
 		!try_backlog(policy, values, nulls))
 		memset(nulls, true, sizeof(nulls));
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));

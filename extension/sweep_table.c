@@ -7,8 +7,8 @@
  * nothing by that.  So all work on a table is done as its owner, in a
  * security-restricted operation, inside a settings level of its own that is
  * rolled back behind it; constraints that are deferred would fire at the commit, with
- * other rights, and are made immediate.  A partition of another owner is refused, for
- * triggers of its parent would run with that owner's rights.
+ * other rights, and are made immediate.  A table is refused when somebody else's
+ * triggers would run: of a partitioned table or partition, or behind the action of a foreign key.
  *
  * Values of all supported types are handled as int64: timestamps in microseconds and
  * dates in days since 2000, both in UTC, and epochs as they are.
@@ -122,6 +122,12 @@ set_local(const char *name, const char *value)
 							 false);
 }
 
+void
+set_lock_timeout(int timeout)
+{
+	set_local("lock_timeout", psprintf("%dms", timeout));
+}
+
 static void
 begin_scope(OwnerScope *scope)
 {
@@ -167,9 +173,11 @@ enter_extension(OwnerScope *scope)
 	SetUserIdAndSecContext(owner, scope->security | SECURITY_LOCAL_USERID_CHANGE);
 }
 
-static char *
+char *
 qualified_name(Oid relid)
 {
+	if (get_rel_name(relid) == NULL)
+		return "(dropped)";
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
 									  get_rel_name(relid));
 }
@@ -261,6 +269,42 @@ examine_table(TtlTable *table, Relation relation)
 	pfree(columns);
 }
 
+/*
+ * AFTER triggers that a foreign key's action sets off run with our rights, not with those
+ * of the referencing table's owner.
+ */
+static void
+require_own_references(const TtlTable *table)
+{
+	static Statement foreign_reference = {
+		.sql = "WITH RECURSIVE reached(relid) AS (SELECT $1 UNION"
+		" SELECT c.conrelid FROM reached AS r JOIN pg_catalog.pg_constraint AS c"
+		" ON c.confrelid OPERATOR(pg_catalog.=) r.relid"
+		" WHERE c.contype OPERATOR(pg_catalog.=) 'f' AND (c.confdeltype OPERATOR(pg_catalog.=)"
+		" ANY ('{c,n,d}'::pg_catalog.\"char\"[]) OR c.confupdtype OPERATOR(pg_catalog.=)"
+		" ANY ('{c,n,d}'::pg_catalog.\"char\"[]))) "
+		"SELECT r.relid FROM reached AS r JOIN pg_catalog.pg_class AS c"
+		" ON c.oid OPERATOR(pg_catalog.=) r.relid"
+		" WHERE c.relowner OPERATOR(pg_catalog.<>) $2 LIMIT 1",
+		.nargs = 2,
+		.argtypes = {OIDOID, OIDOID}
+	};
+	Datum		values[] = {ObjectIdGetDatum(table->relid), ObjectIdGetDatum(table->owner)};
+	bool		isnull;
+
+	SPI_connect();
+	if (execute_statement(&foreign_reference, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table %s and table %s, which references it, have different owners",
+						qualified_name(table->relid),
+						qualified_name(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
+																	  SPI_tuptable->tupdesc, 1,
+																	  &isnull)))),
+				 errhint("What is swept as its owner must not run another's triggers.")));
+	SPI_finish();
+}
+
 /* Triggers of a partitioned table are triggers of its partitions too. */
 static void
 require_one_owner(const TtlTable *table, Relation relation)
@@ -288,7 +332,7 @@ enter_table(TtlTable *table, const TtlPolicy *policy, Oid relid, LOCKMODE lockmo
 	Relation	relation;
 
 	begin_scope(scope);
-	set_local("lock_timeout", psprintf("%dms", policy->lock_timeout));
+	set_lock_timeout(policy->lock_timeout);
 	set_local("jit", "off");
 	set_local("row_security", "on");
 
@@ -299,6 +343,8 @@ enter_table(TtlTable *table, const TtlPolicy *policy, Oid relid, LOCKMODE lockmo
 	table->relid = relid;
 	table->owner = relation->rd_rel->relowner;
 	require_one_owner(table, relation);
+	if (relation->rd_rel->relhastriggers)
+		require_own_references(table);
 	examine_table(table, relation);
 	relation_close(relation, NoLock);
 
@@ -410,7 +456,10 @@ walk_partitions(const TtlTable *table, Oid relid, List *parts)
 	{
 		Oid			child = lfirst_oid(cell);
 
-		if (by_time && !is_default_partition(child))
+		/* Not to be looked into: its own step will refuse it. */
+		if (relation_owner(child) != table->owner)
+			parts = add_part(parts, child, InvalidOid);
+		else if (by_time && !is_default_partition(child))
 		{
 			if (wholly_expired(table, child))
 				parts = add_part(parts, child, relid);
@@ -537,6 +586,14 @@ drop_part(const TtlTable *table, const TtlPart *part)
 	return true;
 }
 
+/* Children that merely inherit are tables of their own. */
+static const char *
+from_name(const TtlTable *table)
+{
+	return get_rel_relkind(table->relid) == RELKIND_PARTITIONED_TABLE ? table->name :
+		psprintf("ONLY %s", table->name);
+}
+
 int64
 count_expired(const TtlTable *table, const TtlPart *part)
 {
@@ -544,7 +601,7 @@ count_expired(const TtlTable *table, const TtlPart *part)
 	Datum		values[] = {value_datum(table->type, table->limit)};
 
 	if (OidIsValid(part->parent))
-		execute(psprintf("SELECT pg_catalog.count(*) FROM %s", table->name), 0, NULL, NULL, true);
+		execute(psprintf("SELECT pg_catalog.count(*) FROM %s", from_name(table)), 0, NULL, NULL, true);
 	else if (table->policy->keep_rows > 0)
 		execute(psprintf("SELECT pg_catalog.count(*) FROM (%s) AS surplus", surplus_query(table)),
 				1, types, values, true);
@@ -562,7 +619,7 @@ extreme_value(const TtlTable *table, const char *aggregate, int64 *value)
 	Datum		datum;
 
 	execute(psprintf("SELECT pg_catalog.%s(t.%s) FROM %s AS t", aggregate, table->column,
-					 table->name), 0, NULL, NULL, true);
+					 from_name(table)), 0, NULL, NULL, true);
 	datum = result_value(1, &isnull);
 	if (!isnull)
 		*value = datum_value(table->type, datum);
@@ -596,8 +653,8 @@ estimate_expired(const TtlTable *table)
 	char	   *explained;
 	char	   *rows;
 
-	execute(psprintf("EXPLAIN (FORMAT JSON) SELECT FROM %s AS t WHERE t.%s <= $1", table->name,
-					 table->column), 1, types, values, false);
+	execute(psprintf("EXPLAIN (FORMAT JSON) SELECT FROM %s AS t WHERE t.%s <= $1",
+					 from_name(table), table->column), 1, types, values, false);
 	explained = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 	rows = strstr(explained, label);
 	return rows != NULL ? strtoll(rows + strlen(label), NULL, 10) : 1;

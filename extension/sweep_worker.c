@@ -64,7 +64,8 @@ int			sweep_lock_timeout = 500;
 typedef struct Report
 {
 	bool		absent;			/* the extension is not in this database */
-	TimestampTz due;			/* 0: the worker did not get so far */
+	Oid			table;			/* at which it is */
+	TimestampTz due;			/* when to come again; 0: it did not get so far */
 } Report;
 
 typedef struct SharedSweep
@@ -82,8 +83,16 @@ typedef struct Database
 	bool		absent;
 	bool		running;
 	bool		seen;			/* in the last look at pg_database */
+	Oid			suspect;		/* the table at which the last worker ended */
 	TimestampTz due;
 } Database;
+
+/* What a worker is told. */
+typedef struct Order
+{
+	Oid			database;
+	Oid			suspect;
+} Order;
 
 typedef struct Worker
 {
@@ -227,7 +236,7 @@ extension_present(void)
 
 /* A round, or none when the extension is not there; false then. */
 static bool
-round_if_present(TimestampTz end, TimestampTz *due)
+round_if_present(Oid suspect, TimestampTz end, TimestampTz *due)
 {
 	bool		present;
 
@@ -237,6 +246,8 @@ round_if_present(TimestampTz end, TimestampTz *due)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	present = extension_present();
 	PopActiveSnapshot();
+	if (present && OidIsValid(suspect))
+		blame_table(suspect);
 	if (present)
 		*due = sweep_round(InvalidOid, end);
 	SPI_finish();
@@ -256,16 +267,17 @@ void
 tradekeep_sweep_worker(Datum arg)
 {
 	Report	   *report = &shared->reports[DatumGetInt32(arg)];
-	Oid			database;
+	Order		order;
 	TimestampTz end = GetCurrentTimestamp() + TURN;
 	TimestampTz due = end;
 
-	memcpy(&database, MyBgworkerEntry->bgw_extra, sizeof(Oid));
+	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(Order));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	BackgroundWorkerInitializeConnectionByOid(order.database, InvalidOid, 0);
 	sweep_in_worker = true;
+	sweep_current_table = &report->table;
 	set_for_worker("search_path", "pg_catalog, pg_temp");
 	set_for_worker("default_transaction_read_only", "off");
 	set_for_worker("statement_timeout", "0");
@@ -273,12 +285,13 @@ tradekeep_sweep_worker(Datum arg)
 
 	while (sweep_enabled)
 	{
-		if (!round_if_present(end, &due))
+		if (!round_if_present(order.suspect, end, &due))
 		{
 			report->absent = true;
 			due = GetCurrentTimestamp() + ABSENT_INTERVAL;
 			break;
 		}
+		order.suspect = InvalidOid;
 		if (due >= end)
 			break;
 		while (GetCurrentTimestamp() < due)
@@ -414,7 +427,8 @@ collect_reports(Worker *workers, List *databases)
 		database->running = false;
 		database->absent = shared->reports[i].absent;
 		database->due = shared->reports[i].due;
-		/* One that failed has its next chance as if it had not. */
+		/* One that failed has its next chance as if it had not, and is told why. */
+		database->suspect = database->due == 0 ? shared->reports[i].table : InvalidOid;
 		if (database->due == 0)
 			database->due = GetCurrentTimestamp() +
 				Max((int64) sweep_interval * 1000, LAUNCHER_RESTART_SECONDS * USECS_PER_SEC);
@@ -442,6 +456,7 @@ start_worker(int place, Worker *worker, Database *database)
 {
 	static bool complained = false;
 	BackgroundWorker registration;
+	Order		order = {.database = database->oid,.suspect = database->suspect};
 
 	memset(&registration, 0, sizeof(registration));
 	registration.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -453,7 +468,7 @@ start_worker(int place, Worker *worker, Database *database)
 	strlcpy(registration.bgw_name, "tradekeep sweeper", sizeof(registration.bgw_name));
 	strlcpy(registration.bgw_type, "tradekeep sweeper", sizeof(registration.bgw_type));
 	registration.bgw_main_arg = Int32GetDatum(place);
-	memcpy(registration.bgw_extra, &database->oid, sizeof(Oid));
+	memcpy(registration.bgw_extra, &order, sizeof(Order));
 	registration.bgw_notify_pid = MyProcPid;
 	memset(&shared->reports[place], 0, sizeof(Report));
 	worker->database = database->oid;
