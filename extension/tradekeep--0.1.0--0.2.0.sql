@@ -102,12 +102,12 @@ CREATE FUNCTION tradekeep.ttl_backlog(relation regclass, OUT expired_rows bigint
 	OUT indexed boolean)
 	AS 'MODULE_PATHNAME', 'tradekeep_ttl_backlog' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION tradekeep.ttl_backlog(regclass) IS
-'expired rows of a table as the planner estimates them (0 is exact), the oldest of them, and whether the index for it is there; nulls where that is not cheap to say: by count, without an index, or behind a lock';
+'expired rows of a table as the planner estimates them (0 is exact), the oldest of them, and whether the index for it is there; nulls where that is not cheap to say (by count, without an index, behind a lock), or not safe: where row policies bind the owner, or in a session with temporary tables on a table of somebody else';
 
 CREATE PROCEDURE tradekeep.sweep(relation regclass DEFAULT NULL)
 	AS 'MODULE_PATHNAME', 'tradekeep_sweep' LANGUAGE C;
 COMMENT ON PROCEDURE tradekeep.sweep(regclass) IS
-'sweeps what is expired, of one table or of all that have a ttl, and commits after each batch: not inside a transaction block (25001). Each table is swept with the rights of its owner; what fails is recorded and told as a warning, for one table as an error.';
+'sweeps what is expired, of one table or of all that have a ttl, and commits after each batch: not inside a transaction block (25001). Passes over tables of others; 42501 when one is named. Each table is swept with the rights of its owner; what fails is recorded and told as a warning, for one table as an error.';
 
 CREATE VIEW tradekeep.sweep_status AS
 	SELECT p.relation, p.column_name, p.keep, p.keep_rows, p.paused, b.indexed, b.expired_rows,
