@@ -44,4 +44,13 @@ extern void check_candle(const Candle *candle, int row);
  */
 extern void store_candles(const Candle *candles, int ncandles, CandleOutcome *outcomes);
 
+/*
+ * The end of a function that takes bars: checks and stores them, and returns the row
+ * (inserted, updated, unchanged, ignored).
+ */
+extern Datum store_batch(FunctionCallInfo fcinfo, const Candle *candles, int ncandles);
+
+/* An epoch as a time; row says where it comes from. */
+extern TimestampTz epoch_ms_to_time(float8 ms, int row);
+
 #endif							/* TRADEKEEP_CANDLE_H */

@@ -65,6 +65,22 @@ COMMENT ON FUNCTION tradekeep.upsert_candles(text[], tradekeep.timeframe[], time
 'upsert_candle() for bars given as columns, closed null for all final; all rows or none. A bar that comes twice counts twice, in the order given.
 Arrays of different lengths and null elements raise TK006; else errors as upsert_candle(), with the number of the row.';
 
+CREATE FUNCTION tradekeep.ingest_kline(message jsonb, symbol text DEFAULT NULL,
+	timeframe tradekeep.timeframe DEFAULT NULL, at timestamptz DEFAULT NULL,
+	OUT inserted bigint, OUT updated bigint, OUT unchanged bigint, OUT ignored bigint)
+	AS 'MODULE_PATHNAME', 'tradekeep_ingest_kline' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION tradekeep.ingest_kline(jsonb, text, tradekeep.timeframe, timestamptz) IS
+'upsert_candle() for the bars of one message as it came: a kline of Binance''s websocket (bare or in the envelope of a combined stream) or its REST rows, of Bybit v5''s websocket or a REST page, or ccxt''s [[ms, open, high, low, close, volume], ...]; all bars or none.
+symbol: under which they are stored, null for the message''s own; timeframe: of rows that do not say it. A websocket''s flag says whether a bar is closed; a row of a page is closed when its candle was over at the time the page was made: at, else what the page says, else now.
+Other shapes, and an interval other than timeframe, raise TK006; else errors as upsert_candle(), with the number of the bar.';
+
+CREATE FUNCTION tradekeep.ingest_klines(messages jsonb[], symbol text DEFAULT NULL,
+	timeframe tradekeep.timeframe DEFAULT NULL, at timestamptz DEFAULT NULL,
+	OUT inserted bigint, OUT updated bigint, OUT unchanged bigint, OUT ignored bigint)
+	AS 'MODULE_PATHNAME', 'tradekeep_ingest_klines' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION tradekeep.ingest_klines(jsonb[], text, tradekeep.timeframe, timestamptz) IS
+'ingest_kline() of many messages at once; all bars or none';
+
 CREATE FUNCTION tradekeep.candles(symbol text, timeframe tradekeep.timeframe,
 	since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, max_rows bigint DEFAULT NULL)
 	RETURNS SETOF tradekeep.candle LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000

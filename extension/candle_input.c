@@ -72,8 +72,7 @@ tradekeep_upsert_candle(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(outcome_names[outcome]));
 }
 
-/* Stores the batch and returns how many came to what. */
-static Datum
+Datum
 store_batch(FunctionCallInfo fcinfo, const Candle *candles, int ncandles)
 {
 	CandleOutcome *outcomes = palloc(sizeof(CandleOutcome) * ncandles);
@@ -96,6 +95,17 @@ store_batch(FunctionCallInfo fcinfo, const Candle *candles, int ncandles)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
+TimestampTz
+epoch_ms_to_time(float8 ms, int row)
+{
+	if (!(fabs(ms) < MAX_MS) || ms != floor(ms))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_TIME),
+				 errmsg("row %d: time is out of range: %s", row, float8_text(ms)),
+				 errhint("Times are whole milliseconds since 1970.")));
+	return ((int64) ms - EPOCH_MS) * 1000;
+}
+
 /* Reads [ms, open, high, low, close, volume]. */
 static void
 json_candle(JsonbContainer *array, int row, Candle *candle)
@@ -110,12 +120,7 @@ json_candle(JsonbContainer *array, int row, Candle *candle)
 				 errhint("A row is [ms, open, high, low, close, volume].")));
 	for (int i = 0; i < lengthof(names); i++)
 		numbers[i] = json_number(getIthJsonbValueFromContainer(array, i), "row", row, names[i]);
-	if (!(fabs(numbers[0]) < MAX_MS) || numbers[0] != floor(numbers[0]))
-		ereport(ERROR,
-				(errcode(ERRCODE_TRADEKEEP_TIME),
-				 errmsg("row %d: time is out of range: %s", row, float8_text(numbers[0])),
-				 errhint("Times are whole milliseconds since 1970.")));
-	candle->ts = ((int64) numbers[0] - EPOCH_MS) * 1000;
+	candle->ts = epoch_ms_to_time(numbers[0], row);
 	candle->open = numbers[1];
 	candle->high = numbers[2];
 	candle->low = numbers[3];

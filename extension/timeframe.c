@@ -62,14 +62,39 @@ timeframe_name(Timeframe timeframe)
 }
 
 /* Case matters: 1m is a minute and 1M a month. */
+bool
+timeframe_by_name(const char *name, Timeframe *timeframe)
+{
+	for (int i = 0; i < lengthof(timeframes); i++)
+		if (strcmp(timeframes[i].name, name) == 0)
+		{
+			*timeframe = timeframes[i].timeframe;
+			return true;
+		}
+	return false;
+}
+
+bool
+timeframe_of_candle(TimestampTz start, TimestampTz end, Timeframe *timeframe)
+{
+	for (int i = 0; i < lengthof(timeframes); i++)
+		if (candle_start(timeframes[i].timeframe, start) == start &&
+			candle_end(timeframes[i].timeframe, start) == end)
+		{
+			*timeframe = timeframes[i].timeframe;
+			return true;
+		}
+	return false;
+}
+
 Datum
 tradekeep_timeframe_in(PG_FUNCTION_ARGS)
 {
 	char	   *name = PG_GETARG_CSTRING(0);
+	Timeframe	timeframe;
 
-	for (int i = 0; i < lengthof(timeframes); i++)
-		if (strcmp(timeframes[i].name, name) == 0)
-			PG_RETURN_DATUM(TimeframeGetDatum(timeframes[i].timeframe));
+	if (timeframe_by_name(name, &timeframe))
+		PG_RETURN_DATUM(TimeframeGetDatum(timeframe));
 
 	ereport_soft(fcinfo->context,
 				 (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),

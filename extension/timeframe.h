@@ -23,6 +23,10 @@ typedef int32 Timeframe;
 
 extern const char *timeframe_name(Timeframe timeframe);
 
+/* False when there is none of that name, or with a candle from start to end. */
+extern bool timeframe_by_name(const char *name, Timeframe *timeframe);
+extern bool timeframe_of_candle(TimestampTz start, TimestampTz end, Timeframe *timeframe);
+
 /* The start of the candle that contains ts, and of the one after it, in UTC. */
 extern TimestampTz candle_start(Timeframe timeframe, TimestampTz ts);
 extern TimestampTz candle_end(Timeframe timeframe, TimestampTz ts);
