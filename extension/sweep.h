@@ -4,6 +4,7 @@
  *
  *	sweep_policy.c	what a user says: set_ttl() and its kin
  *	sweep_table.c	one table: what of it is expired, and taking a batch of that away
+ *	sweep_state.c	policies as our tables have them, and what became of them
  *	sweep.c			a round over all policies, commit by commit
  *	sweep_worker.c	the processes that go round by themselves, and the settings
  */
@@ -48,6 +49,7 @@ typedef struct TtlPolicy
 	/* The settings, unless the policy has its own. */
 	int			batch_size;
 	int			rate_limit;
+	bool		own_rate;
 	int			lock_timeout;
 	int			interval;
 
@@ -147,6 +149,28 @@ extern void require_table_rights(Oid relid, const char *function);
 
 /* True in the sweeper's own processes. */
 extern bool sweep_in_worker;
+
+/* One go of the sweeper at a policy, and what came of it. */
+typedef struct SweepRun
+{
+	TtlPolicy  *policy;
+	TimestampTz started_at;
+	TimestampTz end;
+	TimestampTz *free_at;		/* when the rate limit lets the next batch go */
+	TimestampTz own_free_at;	/* by the policy's own limit */
+	int64		rows;
+	int64		partitions;
+	int64		changes;
+	bool		more;			/* it was over before the table was done */
+	bool		skipped;		/* nothing could have come of it */
+	ErrorData  *error;			/* the first */
+} SweepRun;
+
+/* Removes what stands there of tables that are gone; with the policies the rest goes too. */
+extern void forget_dropped(void);
+
+/* Writes down how a run went, if that is worth it; next 0: the policy is due at every round. */
+extern void record_run(const SweepRun *run, TimestampTz now, TimestampTz next);
 
 /*
  * Sweeps the policies that are due until `end`, or one of them, and commits as it

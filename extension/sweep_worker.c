@@ -53,6 +53,7 @@ PG_FUNCTION_INFO_V1(tradekeep_sweeper_running);
 #define ABSENT_INTERVAL	(1 * USECS_PER_MINUTE)
 
 #define LAUNCHER_RESTART_SECONDS 5
+#define REST_AFTER_FAILURE (5 * USECS_PER_SEC)
 
 bool		sweep_enabled = true;
 int			sweep_interval = 10000;
@@ -73,6 +74,7 @@ typedef struct SharedSweep
 	slock_t		mutex;
 	Latch	   *launcher;		/* null: none runs */
 	bool		woken;
+	bool		others_wait;	/* a database is due, and no worker free for it */
 	Report		reports[MAX_WORKERS];
 } SharedSweep;
 
@@ -83,6 +85,7 @@ typedef struct Database
 	bool		absent;
 	bool		running;
 	bool		seen;			/* in the last look at pg_database */
+	bool		woken;			/* since its last worker was started */
 	Oid			suspect;		/* the table at which the last worker ended */
 	TimestampTz due;
 } Database;
@@ -294,8 +297,10 @@ tradekeep_sweep_worker(Datum arg)
 		order.suspect = InvalidOid;
 		if (due >= end)
 			break;
-		while (GetCurrentTimestamp() < due)
+		while (GetCurrentTimestamp() < due && !shared->others_wait)
 			sweep_nap(due);
+		if (shared->others_wait)
+			break;
 	}
 	report->due = due;
 }
@@ -312,14 +317,19 @@ forget_launcher(int code, Datum arg)
 
 /*
  * Brings forward what is due too late: databases that had no extension, when one was
- * created somewhere, and all when the interval became shorter.
+ * created somewhere, and all when the interval became shorter.  A worker that runs
+ * may have looked too early to see it; its database remembers.
  */
 static void
 bring_forward(List *databases)
 {
+	static int	known_interval = 0;
 	TimestampTz now = GetCurrentTimestamp();
+	bool		shorter = sweep_interval < known_interval;
 	ListCell   *cell;
 	bool		woken;
+
+	known_interval = sweep_interval;
 
 	SpinLockAcquire(&shared->mutex);
 	woken = shared->woken;
@@ -328,9 +338,13 @@ bring_forward(List *databases)
 	foreach(cell, databases)
 	{
 		Database   *database = lfirst(cell);
-		int64		interval = database->absent ? ABSENT_INTERVAL : (int64) sweep_interval * 1000;
 
-		database->due = Min(database->due, woken && database->absent ? now : now + interval);
+		if (woken)
+			database->woken = true;
+		if (database->woken && database->absent)
+			database->due = Min(database->due, now);
+		else if (shorter && !database->absent)
+			database->due = Min(database->due, now + (int64) sweep_interval * 1000);
 	}
 }
 
@@ -431,7 +445,7 @@ collect_reports(Worker *workers, List *databases)
 		database->suspect = database->due == 0 ? shared->reports[i].table : InvalidOid;
 		if (database->due == 0)
 			database->due = GetCurrentTimestamp() +
-				Max((int64) sweep_interval * 1000, LAUNCHER_RESTART_SECONDS * USECS_PER_SEC);
+				Max((int64) sweep_interval * 1000, REST_AFTER_FAILURE);
 	}
 }
 
@@ -475,6 +489,7 @@ start_worker(int place, Worker *worker, Database *database)
 	if (RegisterDynamicBackgroundWorker(&registration, &worker->handle))
 	{
 		database->running = true;
+		database->woken = false;
 		complained = false;
 		return true;
 	}
@@ -491,28 +506,24 @@ start_worker(int place, Worker *worker, Database *database)
 
 /*
  * Starts workers for what is due, as far as there are places; returns when to look
- * again.
+ * again.  The end of a worker calls us too.
  */
 static TimestampTz
 start_workers(Worker *workers, List *databases)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next = now + (int64) sweep_interval * 1000;
+	Database   *database = most_overdue(databases);
 
-	for (int i = 0; i < MAX_WORKERS; i++)
-	{
-		Database   *database = most_overdue(databases);
-
-		if (workers[i].handle != NULL)
-			continue;
-		if (database == NULL)
-			break;
-		if (database->due > now)
-			return Min(next, database->due);
-		if (!start_worker(i, &workers[i], database))
-			return Min(next, now + USECS_PER_SEC);
-	}
-	return next;
+	for (int i = 0; i < MAX_WORKERS && database != NULL && database->due <= now; i++)
+		if (workers[i].handle == NULL)
+		{
+			if (!start_worker(i, &workers[i], database))
+				return Min(next, now + USECS_PER_SEC);
+			database = most_overdue(databases);
+		}
+	shared->others_wait = database != NULL && database->due <= now;
+	return database == NULL || shared->others_wait ? next : Min(next, database->due);
 }
 
 void
