@@ -107,3 +107,58 @@ END;
 COMMENT ON FUNCTION tradekeep.latest_candles(text, tradekeep.timeframe, bigint) IS
 'the newest n stored bars, oldest first; the last one may still be open (closed = false)';
 
+
+CREATE TYPE tradekeep.filled_candle AS (symbol text, timeframe tradekeep.timeframe, ts timestamptz,
+	open double precision, high double precision, low double precision, close double precision,
+	volume double precision, closed boolean, filled boolean);
+COMMENT ON TYPE tradekeep.filled_candle IS 'a row of candles_filled()';
+
+CREATE FUNCTION tradekeep.candles_filled(symbol text, timeframe tradekeep.timeframe,
+	since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS SETOF tradekeep.filled_candle
+	AS 'MODULE_PATHNAME', 'tradekeep_candles_filled' LANGUAGE C STABLE PARALLEL SAFE ROWS 1000;
+COMMENT ON FUNCTION tradekeep.candles_filled(text, tradekeep.timeframe, timestamptz, timestamptz) IS
+'candles(), and for each that is missing in between a bar without volume at the last close, filled = true; also before the first, at the close of the last one before since, and behind the last until the candle that is open now, if there is an until';
+
+CREATE FUNCTION tradekeep.candle_gaps(symbol text, timeframe tradekeep.timeframe,
+	since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+	OUT gap_start timestamptz, OUT gap_end timestamptz, OUT missing bigint) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'tradekeep_candle_gaps' LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+COMMENT ON FUNCTION tradekeep.candle_gaps(text, tradekeep.timeframe, timestamptz, timestamptz) IS
+'what is missing: from the start of the first missing candle to the start of the next one that is stored, and how many. Between the first and the last stored bar, or from since and until, as far as these are given; the candle that is open now is not missing yet';
+
+CREATE FUNCTION tradekeep.count_candles(timeframe tradekeep.timeframe, since timestamptz, until timestamptz)
+	RETURNS bigint AS 'MODULE_PATHNAME', 'tradekeep_count_candles'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.count_candles(tradekeep.timeframe, timestamptz, timestamptz) IS
+'how many candles of a timeframe start at since or later and before until; times from 1900 to 2200, else TK004';
+
+-- One descent of the index for each symbol and timeframe, and one pass to count.
+CREATE FUNCTION tradekeep.candle_stats(OUT symbol text, OUT timeframe tradekeep.timeframe,
+	OUT candles bigint, OUT first timestamptz, OUT last timestamptz, OUT missing bigint, OUT bytes bigint)
+	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE ROWS 100
+BEGIN ATOMIC
+	SELECT s.symbol, s.timeframe, s.candles, s.first, s.last,
+		tradekeep.count_candles(s.timeframe, s.first, tradekeep.candle_end(s.timeframe, s.last)) - s.candles,
+		(pg_total_relation_size('tradekeep.candle'::regclass) * s.candles / sum(s.candles) OVER ())::bigint
+	FROM (
+		SELECT c.symbol, c.timeframe, count(*) AS candles, min(c.ts) AS first, max(c.ts) AS last
+		FROM tradekeep.candle AS c
+		GROUP BY c.symbol, c.timeframe) AS s
+	ORDER BY s.symbol, s.timeframe;
+END;
+COMMENT ON FUNCTION tradekeep.candle_stats() IS
+'per symbol and timeframe: bars stored, the first and the last start, how many are missing between them, and their share of the table''s size. Counts every bar';
+
+CREATE FUNCTION tradekeep.storage_stats(OUT relation regclass, OUT rows_estimate bigint, OUT dead_rows bigint,
+	OUT table_bytes bigint, OUT index_bytes bigint, OUT total_bytes bigint, OUT last_vacuum timestamptz)
+	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 20
+BEGIN ATOMIC
+	SELECT c.oid::regclass, greatest(c.reltuples, 0)::bigint, pg_stat_get_dead_tuples(c.oid),
+		pg_table_size(c.oid), pg_indexes_size(c.oid), pg_total_relation_size(c.oid),
+		greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid))
+	FROM pg_catalog.pg_class AS c
+	WHERE c.relnamespace = 'tradekeep'::regnamespace AND c.relkind = 'r'
+	ORDER BY pg_total_relation_size(c.oid) DESC, c.relname;
+END;
+COMMENT ON FUNCTION tradekeep.storage_stats() IS
+'the tables of tradekeep, largest first: rows by the last vacuum or analyze, dead rows, bytes with TOAST, of the indexes, and of all, and when it was vacuumed last';

@@ -28,8 +28,8 @@ prepare_statement(Statement *statement, Oid timeframe)
 	SPIPlanPtr	plan;
 
 	for (int i = 0; i < statement->nargs; i++)
-		argtypes[i] = statement->argtypes[i] != TIMEFRAMEARRAYOID ? statement->argtypes[i] :
-			get_array_type(timeframe);
+		argtypes[i] = statement->argtypes[i] == TIMEFRAMEARRAYOID ? get_array_type(timeframe) :
+			statement->argtypes[i] == TIMEFRAMEOID ? timeframe : statement->argtypes[i];
 	plan = SPI_prepare(statement->sql, statement->nargs, argtypes);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
@@ -64,6 +64,28 @@ run_statement(Statement *statement, Datum *values, const char *nulls)
 	processed = execute_statement(statement, values, nulls);
 	SPI_finish();
 	return processed;
+}
+
+void
+stream_statement(Statement *statement, Datum *values, DestReceiver *dest)
+{
+	Oid			timeframe = timeframe_type();
+	SPIExecuteOptions options = {.read_only = true,.dest = dest};
+	int			code;
+
+	SPI_connect();
+	if (statement->plan == NULL || statement->timeframe != timeframe)
+		prepare_statement(statement, timeframe);
+	options.params = makeParamList(statement->nargs);
+	for (int i = 0; i < statement->nargs; i++)
+		options.params->params[i] = (ParamExternData)
+	{
+		.value = values[i],.pflags = PARAM_FLAG_CONST,.ptype = SPI_getargtypeid(statement->plan, i)
+	};
+	code = SPI_execute_plan_extended(statement->plan, &options);
+	if (code < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(code));
+	SPI_finish();
 }
 
 /*

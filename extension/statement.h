@@ -7,14 +7,17 @@
 
 #include "tradekeep.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "nodes/parsenodes.h"
+#include "tcop/dest.h"
 #include "utils/resowner.h"
 
 #define STATEMENT_MAX_ARGUMENTS 12
 
-/* Stands for timeframe[], whose Oid is known only when the statement is prepared. */
+/* Stand for timeframe[] and timeframe, whose Oids are known only when the statement is prepared. */
 #define TIMEFRAMEARRAYOID InvalidOid
+#define TIMEFRAMEOID	((Oid) ANYELEMENTOID)
 
 /*
  * Static.  Names in the text are qualified, operators too: it is analyzed anew
@@ -37,6 +40,12 @@ extern uint64 execute_statement(Statement *statement, Datum *values, const char 
 
 /* The same with SPI_connect() and SPI_finish(), where only the number matters. */
 extern uint64 run_statement(Statement *statement, Datum *values, const char *nulls);
+
+/*
+ * Runs a query under the snapshot of the caller's statement and hands its rows to dest one
+ * by one, however many there are; with SPI_connect() and SPI_finish().
+ */
+extern void stream_statement(Statement *statement, Datum *values, DestReceiver *dest);
 
 /* Statements that can be taken back together, as behind a savepoint. */
 typedef struct Attempt

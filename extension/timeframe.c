@@ -50,6 +50,7 @@ PG_FUNCTION_INFO_V1(tradekeep_timeframe_send);
 PG_FUNCTION_INFO_V1(tradekeep_timeframe_interval);
 PG_FUNCTION_INFO_V1(tradekeep_candle_start);
 PG_FUNCTION_INFO_V1(tradekeep_candle_end);
+PG_FUNCTION_INFO_V1(tradekeep_count_candles);
 
 /* The name of a timeframe, or null when there is none of that length. */
 const char *
@@ -213,6 +214,31 @@ candle_end(Timeframe timeframe, TimestampTz ts)
 	return candle_start(timeframe, ts) + timeframe * USECS_PER_SEC;
 }
 
+TimestampTz
+next_start(Timeframe timeframe, TimestampTz ts)
+{
+	return candle_start(timeframe, ts) == ts ? ts : candle_end(timeframe, ts);
+}
+
+static int64
+month_number(TimestampTz ts)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (timestamp2tm(ts, NULL, &tm, &fsec, NULL, NULL) != 0)
+		elog(ERROR, "timestamp out of range");
+	return (int64) tm.tm_year * MONTHS_PER_YEAR + tm.tm_mon;
+}
+
+int64
+count_candles(Timeframe timeframe, TimestampTz from, TimestampTz to)
+{
+	if (timeframe == TIMEFRAME_MONTH)
+		return month_number(to) - month_number(from);
+	return (to - from) / ((int64) timeframe * USECS_PER_SEC);
+}
+
 Datum
 tradekeep_candle_start(PG_FUNCTION_ARGS)
 {
@@ -229,4 +255,19 @@ tradekeep_candle_end(PG_FUNCTION_ARGS)
 
 	check_time(ts, "time");
 	PG_RETURN_TIMESTAMPTZ(candle_end(PG_GETARG_TIMEFRAME(0), ts));
+}
+
+Datum
+tradekeep_count_candles(PG_FUNCTION_ARGS)
+{
+	Timeframe	timeframe = PG_GETARG_TIMEFRAME(0);
+	TimestampTz from = PG_GETARG_TIMESTAMPTZ(1);
+	TimestampTz to = PG_GETARG_TIMESTAMPTZ(2);
+
+	check_time(from, "since");
+	check_time(to, "until");
+	if (to <= from)
+		PG_RETURN_INT64(0);
+	PG_RETURN_INT64(count_candles(timeframe, next_start(timeframe, from),
+								  next_start(timeframe, to)));
 }

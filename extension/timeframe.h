@@ -31,4 +31,10 @@ extern bool timeframe_of_candle(TimestampTz start, TimestampTz end, Timeframe *t
 extern TimestampTz candle_start(Timeframe timeframe, TimestampTz ts);
 extern TimestampTz candle_end(Timeframe timeframe, TimestampTz ts);
 
+/* The first start of a candle at ts or later. */
+extern TimestampTz next_start(Timeframe timeframe, TimestampTz ts);
+
+/* How many candles start at `from` or later and before `to`, both starts of candles. */
+extern int64 count_candles(Timeframe timeframe, TimestampTz from, TimestampTz to);
+
 #endif							/* TRADEKEEP_TIMEFRAME_H */
