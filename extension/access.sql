@@ -41,12 +41,13 @@ BEGIN
 	EXECUTE format('GRANT USAGE ON TYPE %s TO %I', tradekeep.type_names(), role);
 	EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA tradekeep TO %I', role);
 	IF rank >= 2 THEN
-		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.claim, tradekeep.signal, tradekeep.candle TO %I', role);
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.claim, tradekeep.signal, tradekeep.candle, tradekeep.tick TO %I',
+			role);
 		EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA tradekeep TO %I', role);
 	END IF;
 	IF rank >= 3 THEN
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.scope TO %I', role);
-		EXECUTE format('GRANT TRUNCATE ON tradekeep.claim, tradekeep.signal, tradekeep.candle TO %I', role);
+		EXECUTE format('GRANT TRUNCATE ON tradekeep.claim, tradekeep.signal, tradekeep.candle, tradekeep.tick TO %I', role);
 	END IF;
 	FOR callable IN
 		SELECT f.function FROM tradekeep.function_access AS f

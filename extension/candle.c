@@ -57,13 +57,21 @@ enum
 
 static ProbeTable candle_table = {.name = "candle",.nkeys = 3};
 
-#define INSERT_CANDLES \
-	"INSERT INTO tradekeep.candle" \
-	" (symbol, timeframe, ts, open, high, low, close, volume, closed)" \
+#define CANDLE_COLUMNS "symbol, timeframe, ts, open, high, low, close, volume, closed"
+#define UNNEST_CANDLES \
 	" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)," \
 	" pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)," \
 	" pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)," \
-	" pg_catalog.unnest($9))"
+	" pg_catalog.unnest($9)"
+#define INSERT_CANDLES \
+	"INSERT INTO tradekeep.candle (" CANDLE_COLUMNS ")" UNNEST_CANDLES ")"
+#define INSERT_DERIVED \
+	"INSERT INTO tradekeep.candle (" CANDLE_COLUMNS ", sources)" UNNEST_CANDLES \
+	", pg_catalog.unnest($10))"
+#define ON_CONFLICT_UPDATE \
+	" ON CONFLICT (symbol, timeframe, ts) DO UPDATE SET open = excluded.open," \
+	" high = excluded.high, low = excluded.low, close = excluded.close," \
+	" volume = excluded.volume, closed = excluded.closed, sources = excluded.sources"
 #define RETURNING_KEY \
 	" RETURNING symbol, timeframe, ts, xmax OPERATOR(pg_catalog.=) '0'::pg_catalog.xid"
 
@@ -74,12 +82,24 @@ static Statement insert_new = {
 	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID}
 };
 static Statement upsert_all = {
-	.sql = INSERT_CANDLES " ON CONFLICT (symbol, timeframe, ts) DO UPDATE SET open = excluded.open,"
-	" high = excluded.high, low = excluded.low, close = excluded.close,"
-	" volume = excluded.volume, closed = excluded.closed, sources = NULL" RETURNING_KEY,
+	.sql = INSERT_CANDLES ON_CONFLICT_UPDATE RETURNING_KEY,
 	.nargs = 9,
 	.argtypes = {TEXTARRAYOID, TIMEFRAMEARRAYOID, TIMESTAMPTZARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
 	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID}
+};
+
+/* The same for derived ones. */
+static Statement insert_new_derived = {
+	.sql = INSERT_DERIVED " ON CONFLICT (symbol, timeframe, ts) DO NOTHING" RETURNING_KEY,
+	.nargs = 10,
+	.argtypes = {TEXTARRAYOID, TIMEFRAMEARRAYOID, TIMESTAMPTZARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
+	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID, INT4ARRAYOID}
+};
+static Statement upsert_all_derived = {
+	.sql = INSERT_DERIVED ON_CONFLICT_UPDATE RETURNING_KEY,
+	.nargs = 10,
+	.argtypes = {TEXTARRAYOID, TIMEFRAMEARRAYOID, TIMESTAMPTZARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
+	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID, INT4ARRAYOID}
 };
 
 /* The order of the primary key. */
@@ -307,9 +327,9 @@ note_written(Row *row, bool inserted)
 	row->survivor = NULL;
 }
 
-/* The rows as the nine arrays that the statements take. */
+/* The rows as the ten arrays that the statements take, as far as they take them. */
 static void
-make_columns(Row **rows, int nrows, Datum *columns)
+make_columns(Row **rows, int nrows, Datum *columns, int ncolumns)
 {
 	static const struct
 	{
@@ -328,6 +348,7 @@ make_columns(Row **rows, int nrows, Datum *columns)
 		{FLOAT8OID, sizeof(float8), true, TYPALIGN_DOUBLE},
 		{FLOAT8OID, sizeof(float8), true, TYPALIGN_DOUBLE},
 		{BOOLOID, sizeof(bool), true, TYPALIGN_CHAR},
+		{INT4OID, sizeof(int32), true, TYPALIGN_INT},
 	};
 	Datum	   *values = palloc(sizeof(Datum) * nrows * lengthof(types));
 
@@ -344,8 +365,9 @@ make_columns(Row **rows, int nrows, Datum *columns)
 		values[6 * nrows + i] = Float8GetDatum(candle->close);
 		values[7 * nrows + i] = Float8GetDatum(candle->volume);
 		values[8 * nrows + i] = BoolGetDatum(candle->closed);
+		values[9 * nrows + i] = Int32GetDatum(candle->sources);
 	}
-	for (int i = 0; i < lengthof(types); i++)
+	for (int i = 0; i < ncolumns; i++)
 		columns[i] = PointerGetDatum(construct_array(values + i * nrows, nrows,
 													 OidIsValid(types[i].type) ? types[i].type : timeframe_type(),
 													 types[i].length, types[i].byval,
@@ -360,10 +382,10 @@ make_columns(Row **rows, int nrows, Datum *columns)
 static void
 write_rows(Statement *statement, Row **rows, int nrows)
 {
-	Datum		columns[9];
+	Datum		columns[10];
 	int			next = 0;
 
-	make_columns(rows, nrows, columns);
+	make_columns(rows, nrows, columns, statement->nargs);
 	SPI_connect();
 	execute_statement(statement, columns, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -424,6 +446,13 @@ keep_writable(Row **rows, int nrows, bool *known)
 	return kept;
 }
 
+/* The bars of a batch are all derived, or all supplied. */
+static bool
+is_derived(Row **rows)
+{
+	return rows[0]->bars->candle->derived;
+}
+
 /* Batches are mostly all new or all known: a few of their rows tell which. */
 static bool
 look_new(Row **rows, int nrows)
@@ -454,7 +483,7 @@ insert_new_rows(Row **rows, int nrows)
 	begin_attempt(&attempt);
 	PG_TRY();
 	{
-		write_rows(&insert_new, rows, nrows);
+		write_rows(is_derived(rows) ? &insert_new_derived : &insert_new, rows, nrows);
 		for (int i = 0; i < nrows; i++)
 			if (rows[i]->survivor != NULL)
 				left[nleft++] = rows[i];
@@ -491,7 +520,7 @@ store_rows(Row **rows, int nrows)
 					 errmsg("could not store candles after %d rounds", MAX_ROUNDS),
 					 errhint("Retry. If it never works, look for triggers on"
 							 " tradekeep.candle.")));
-		write_rows(&upsert_all, rows, nrows);
+		write_rows(is_derived(rows) ? &upsert_all_derived : &upsert_all, rows, nrows);
 		for (int i = 0; i < nrows; i++)
 			if (rows[i]->survivor != NULL)
 				rows[left++] = rows[i];

@@ -39,8 +39,8 @@ typedef enum CandleOutcome
 extern void check_candle(const Candle *candle, int row);
 
 /*
- * Stores bars and says what came of each.  They are put in the order of the key;
- * outcomes[i] belongs to candles[i] as they were given.
+ * Stores bars, all of them supplied or all derived, and says what came of each.  They
+ * are put in the order of the key; outcomes[i] belongs to candles[i] as they were given.
  */
 extern void store_candles(const Candle *candles, int ncandles, CandleOutcome *outcomes);
 
@@ -49,6 +49,9 @@ extern void store_candles(const Candle *candles, int ncandles, CandleOutcome *ou
  * (inserted, updated, unchanged, ignored).
  */
 extern Datum store_batch(FunctionCallInfo fcinfo, const Candle *candles, int ncandles);
+
+/* Takes an array argument apart and refuses nulls in it. */
+extern Datum *column_argument(FunctionCallInfo fcinfo, int argno, const char *name, int *length);
 
 /* An epoch as a time; row says where it comes from. */
 extern TimestampTz epoch_ms_to_time(float8 ms, int row);

@@ -162,3 +162,40 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION tradekeep.storage_stats() IS
 'the tables of tradekeep, largest first: rows by the last vacuum or analyze, dead rows, bytes with TOAST, of the indexes, and of all, and when it was vacuumed last';
+
+CREATE TABLE tradekeep.tick (
+	symbol tradekeep.key_name NOT NULL,
+	ts timestamptz NOT NULL,
+	id tradekeep.key_name NOT NULL,
+	price double precision NOT NULL,
+	amount double precision NOT NULL,
+	sweep_after timestamptz NOT NULL,
+	PRIMARY KEY (symbol, ts, id),
+	CHECK (price > '-Infinity' AND price < 'Infinity' AND amount >= 0 AND amount < 'Infinity'
+		AND sweep_after >= ts AND sweep_after < 'infinity')
+) USING heap;
+COMMENT ON TABLE tradekeep.tick IS
+'public trades of which upsert_ticks() makes candles; they go once their candle is over and its grace has passed';
+COMMENT ON COLUMN tradekeep.tick.sweep_after IS
+'when the sweeper may take the row: grace after the later of the end of its candle and the time of writing';
+
+CREATE INDEX tick_sweep_after_idx ON tradekeep.tick (sweep_after);
+
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.tick', '');
+
+CREATE FUNCTION tradekeep.upsert_ticks(symbol text, timeframe tradekeep.timeframe, ticks jsonb,
+	grace interval DEFAULT '1 hour',
+	OUT inserted bigint, OUT known bigint, OUT late bigint, OUT candles bigint)
+	AS 'MODULE_PATHNAME', 'tradekeep_upsert_ticks_json' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION tradekeep.upsert_ticks(text, tradekeep.timeframe, jsonb, interval) IS
+'stores public trades, [[ms, id, price, amount], ...] or ccxt''s trade objects, and makes their candles from all that are stored: open and close by time and id, all-digit ids as numbers; closed once a later candle has a tick. The order, the splitting and the repetition of a stream make no difference.
+inserted: ticks that are new; known: that were sent before; late: left out, because their candle''s ticks are gone; candles: how many were written. Ticks stay until grace (1 ms to 100 years) after the end of their candle, or after now if that is later. A supplied candle stays as it is.
+Anything else than such an array raises TK006; an id 1 to 512 bytes, else TK002; times from 1900 to 2200, else TK004; a finite price, amount >= 0, else TK005. All ticks or none.';
+
+CREATE FUNCTION tradekeep.upsert_ticks(symbol text, timeframe tradekeep.timeframe, ts timestamptz[], id text[],
+	price double precision[], amount double precision[], grace interval DEFAULT '1 hour',
+	OUT inserted bigint, OUT known bigint, OUT late bigint, OUT candles bigint)
+	AS 'MODULE_PATHNAME', 'tradekeep_upsert_ticks_arrays' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION tradekeep.upsert_ticks(text, tradekeep.timeframe, timestamptz[], text[], double precision[],
+	double precision[], interval) IS
+'upsert_ticks() for ticks given as columns; arrays of different lengths and null elements raise TK006';

@@ -169,8 +169,7 @@ tradekeep_upsert_candles_json(PG_FUNCTION_ARGS)
 	return store_batch(fcinfo, candles, ncandles);
 }
 
-/* Takes an array argument apart and refuses nulls in it. */
-static Datum *
+Datum *
 column_argument(FunctionCallInfo fcinfo, int argno, const char *name, int *length)
 {
 	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(argno);

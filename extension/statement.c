@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 Oid
@@ -52,6 +53,24 @@ execute_statement(Statement *statement, Datum *values, const char *nulls)
 	code = SPI_execute_plan(statement->plan, values, nulls, false, 0);
 	if (code < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(code));
+	return SPI_processed;
+}
+
+uint64
+execute_latest(Statement *statement, Datum *values)
+{
+	Oid			timeframe = timeframe_type();
+	int			code;
+
+	if (statement->plan == NULL || statement->timeframe != timeframe)
+		prepare_statement(statement, timeframe);
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	code = SPI_execute_snapshot(statement->plan, values, NULL, GetActiveSnapshot(),
+								InvalidSnapshot, false, true, 0);
+	PopActiveSnapshot();
+	if (code < 0)
+		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(code));
 	return SPI_processed;
 }
 

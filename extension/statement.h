@@ -38,6 +38,12 @@ typedef struct Statement
  */
 extern uint64 execute_statement(Statement *statement, Datum *values, const char *nulls);
 
+/*
+ * The same with the latest snapshot, whatever the isolation level: for what is read or
+ * written behind a lock of ours.
+ */
+extern uint64 execute_latest(Statement *statement, Datum *values);
+
 /* The same with SPI_connect() and SPI_finish(), where only the number matters. */
 extern uint64 run_statement(Statement *statement, Datum *values, const char *nulls);
 

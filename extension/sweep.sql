@@ -27,7 +27,8 @@ CREATE VIEW tradekeep.effective_ttl_policy AS
 	WHERE EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = p.relation)
 	UNION ALL
 	SELECT b.relation, 'sweep_after', interval '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, false
-	FROM (VALUES ('tradekeep.claim'::regclass), ('tradekeep.signal'::regclass)) AS b(relation)
+	FROM (VALUES ('tradekeep.claim'::regclass), ('tradekeep.signal'::regclass),
+		('tradekeep.tick'::regclass)) AS b(relation)
 	WHERE NOT EXISTS (SELECT FROM tradekeep.ttl_policy AS p WHERE p.relation = b.relation);
 COMMENT ON VIEW tradekeep.effective_ttl_policy IS
 'the policies that the sweeper applies: those of set_ttl(), and those that are built in where none was set';

@@ -271,7 +271,7 @@ check_own_table(const TtlPolicy *policy)
 	char	   *name = get_rel_name(policy->relid);
 
 	if (get_rel_namespace(policy->relid) != get_namespace_oid(TRADEKEEP_SCHEMA, false) ||
-		(strcmp(name, "claim") != 0 && strcmp(name, "signal") != 0))
+		(strcmp(name, "claim") != 0 && strcmp(name, "signal") != 0 && strcmp(name, "tick") != 0))
 		return;
 	if (strcmp(policy->column, "sweep_after") != 0 || policy->keep_rows > 0)
 		ereport(ERROR,

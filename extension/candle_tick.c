@@ -1,0 +1,563 @@
+/*
+ * candle_tick.c
+ *		Public trades into candles.
+ *
+ * Ticks are stored first, each once, and a candle is then made anew from all ticks that are
+ * stored for it, in the order of time and id.  So it does not matter how a stream was
+ * split, in which order it came, and what of it came twice: not a bit of the result
+ * differs.  A candle is closed when a tick behind it is stored.
+ *
+ * A lock for each symbol, held until the end of the transaction, keeps two sessions from
+ * making a candle without each other's ticks; what is read behind it is read with the latest
+ * snapshot.  It is taken before anything else, so that calls for one symbol wait and
+ * never deadlock.
+ *
+ * Ticks stay until their candle is over, and for some grace after that (tick.sweep_after).
+ * Then the sweeper takes them, and the candle is what is left.  It says of how many ticks
+ * it was made (sources): a candle of which fewer are stored has lost some to the sweeper,
+ * and is not made again; ticks that come for it are late, and left out.
+ */
+#include "candle.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "input.h"
+#include "statement.h"
+
+PG_FUNCTION_INFO_V1(tradekeep_upsert_ticks_json);
+PG_FUNCTION_INFO_V1(tradekeep_upsert_ticks_arrays);
+
+/* Of the advisory locks of ours; signals have 3 and 4. */
+#define LOCK_TICKS		5
+
+typedef struct Tick
+{
+	TimestampTz ts;
+	text	   *id;
+	float8		price;
+	float8		amount;
+} Tick;
+
+/* The ticks of a call that belong to one candle; ticks is null when there are none. */
+typedef struct TickGroup
+{
+	TimestampTz start;
+	const Tick *ticks;
+	int			nticks;
+	bool		late;
+} TickGroup;
+
+/* A call. */
+typedef struct TickBatch
+{
+	text	   *symbol;
+	Timeframe	timeframe;
+	int64		grace;
+	Tick	   *ticks;			/* in order, each once */
+	int			nticks;
+	TickGroup  *groups;			/* in order */
+	int			ngroups;
+	int64		inserted;
+	int64		known;
+	int64		late;
+	int64		candles;
+} TickBatch;
+
+/* Candles of ticks, and how many of their ticks are stored. */
+static Statement select_sources = {
+	.sql = "SELECT c.sources, (SELECT pg_catalog.count(*) FROM tradekeep.tick AS t"
+	" WHERE t.symbol OPERATOR(pg_catalog.=) $1 AND t.ts OPERATOR(pg_catalog.>=) $3"
+	" AND t.ts OPERATOR(pg_catalog.<) $4) "
+	"FROM tradekeep.candle AS c WHERE c.symbol OPERATOR(pg_catalog.=) $1"
+	" AND c.timeframe OPERATOR(pg_catalog.=) $2 AND c.ts OPERATOR(pg_catalog.=) $3"
+	" AND c.sources IS NOT NULL",
+	.nargs = 4,
+	.argtypes = {TEXTOID, TIMEFRAMEOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+};
+
+/* The newest candle, if it is one of ticks, and open. */
+static Statement select_open = {
+	.sql = "SELECT n.ts FROM (SELECT c.ts, c.closed, c.sources FROM tradekeep.candle AS c"
+	" WHERE c.symbol OPERATOR(pg_catalog.=) $1 AND c.timeframe OPERATOR(pg_catalog.=) $2"
+	" ORDER BY c.ts DESC LIMIT 1) AS n WHERE NOT n.closed AND n.sources IS NOT NULL",
+	.nargs = 2,
+	.argtypes = {TEXTOID, TIMEFRAMEOID}
+};
+static Statement insert_ticks = {
+	.sql = "INSERT INTO tradekeep.tick (symbol, ts, id, price, amount, sweep_after)"
+	" SELECT $1, n.ts, n.id, n.price, n.amount, n.sweep_after"
+	" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+	" pg_catalog.unnest($5), pg_catalog.unnest($6)) AS n(ts, id, price, amount, sweep_after)"
+	" WHERE NOT EXISTS (SELECT FROM tradekeep.tick AS t"
+	" WHERE t.symbol OPERATOR(pg_catalog.=) $1 AND t.ts OPERATOR(pg_catalog.=) n.ts"
+	" AND t.id OPERATOR(pg_catalog.=) n.id)"
+	" ON CONFLICT (symbol, ts, id) DO NOTHING",
+	.nargs = 6,
+	.argtypes = {TEXTOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
+	TIMESTAMPTZARRAYOID}
+};
+
+/* Known ticks, now also of a longer candle, stay until that one is over. */
+static Statement keep_ticks = {
+	.sql = "UPDATE tradekeep.tick AS t SET sweep_after = n.sweep_after"
+	" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
+	" AS n(ts, id, sweep_after)"
+	" WHERE t.symbol OPERATOR(pg_catalog.=) $1 AND t.ts OPERATOR(pg_catalog.=) n.ts"
+	" AND t.id OPERATOR(pg_catalog.=) n.id"
+	" AND t.sweep_after OPERATOR(pg_catalog.<) n.sweep_after",
+	.nargs = 4,
+	.argtypes = {TEXTOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
+};
+static Statement select_newest = {
+	.sql = "SELECT t.ts FROM tradekeep.tick AS t WHERE t.symbol OPERATOR(pg_catalog.=) $1"
+	" ORDER BY t.ts DESC LIMIT 1",
+	.nargs = 1,
+	.argtypes = {TEXTOID}
+};
+static Statement select_ticks = {
+	.sql = "SELECT t.ts, t.id, t.price, t.amount FROM tradekeep.tick AS t"
+	" WHERE t.symbol OPERATOR(pg_catalog.=) $1 AND t.ts OPERATOR(pg_catalog.>=) $2"
+	" AND t.ts OPERATOR(pg_catalog.<) $3",
+	.nargs = 3,
+	.argtypes = {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+};
+
+static bool
+is_number(const text *id)
+{
+	for (int i = 0; i < VARSIZE_ANY_EXHDR(id); i++)
+		if (VARDATA_ANY(id)[i] < '0' || VARDATA_ANY(id)[i] > '9')
+			return false;
+	return true;
+}
+
+static int
+leading_zeros(const text *id)
+{
+	int			zeros = 0;
+
+	while (zeros < VARSIZE_ANY_EXHDR(id) && VARDATA_ANY(id)[zeros] == '0')
+		zeros++;
+	return zeros;
+}
+
+/* All-digit ids by their value, however long; others, which come behind, by their bytes. */
+static int
+compare_ids(const text *a, const text *b)
+{
+	bool		a_number = is_number(a);
+	bool		b_number = is_number(b);
+
+	if (a_number != b_number)
+		return a_number ? -1 : 1;
+	if (a_number)
+	{
+		int			a_zeros = leading_zeros(a);
+		int			b_zeros = leading_zeros(b);
+		int			a_length = VARSIZE_ANY_EXHDR(a) - a_zeros;
+		int			b_length = VARSIZE_ANY_EXHDR(b) - b_zeros;
+		int			order = a_length != b_length ? a_length - b_length :
+			memcmp(VARDATA_ANY(a) + a_zeros, VARDATA_ANY(b) + b_zeros, a_length);
+
+		if (order != 0)
+			return order;
+	}
+	return compare_text(a, b);
+}
+
+static int
+compare_ticks(const void *left, const void *right)
+{
+	const Tick *a = left;
+	const Tick *b = right;
+
+	if (a->ts != b->ts)
+		return a->ts < b->ts ? -1 : 1;
+	return compare_ids(a->id, b->id);
+}
+
+static void
+check_tick(const Tick *tick, int number)
+{
+	if (!key_fits(tick->id))
+		check_key(tick->id, psprintf("tick %d: id", number));
+	if (!time_fits(tick->ts))
+		check_time(tick->ts, psprintf("tick %d: time", number));
+	if (!isfinite(tick->price) || !isfinite(tick->amount) || tick->amount < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_CANDLE),
+				 errmsg("tick %d: price %s, amount %s", number, float8_text(tick->price),
+						float8_text(tick->amount)),
+				 errhint("Both are finite numbers, the amount is not negative.")));
+}
+
+/* Checks the ticks, sorts them, and groups them by candle. */
+static void
+arrange_ticks(TickBatch *batch)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < batch->nticks; i++)
+		check_tick(&batch->ticks[i], i + 1);
+	qsort(batch->ticks, batch->nticks, sizeof(Tick), compare_ticks);
+	batch->groups = palloc(sizeof(TickGroup) * (batch->nticks + 1));
+	for (int i = 0; i < batch->nticks; i++)
+	{
+		const Tick *tick = &batch->ticks[i];
+		TickGroup  *group = batch->ngroups > 0 ? &batch->groups[batch->ngroups - 1] : NULL;
+
+		if (kept > 0 && compare_ticks(&batch->ticks[kept - 1], tick) == 0)
+		{
+			batch->known++;
+			continue;
+		}
+		batch->ticks[kept] = *tick;
+		if (group == NULL || tick->ts >= candle_end(batch->timeframe, group->start))
+		{
+			group = &batch->groups[batch->ngroups++];
+			*group = (TickGroup)
+			{
+				.start = candle_start(batch->timeframe, tick->ts),.ticks = &batch->ticks[kept]
+			};
+		}
+		group->nticks++;
+		kept++;
+	}
+	batch->nticks = kept;
+}
+
+static void
+lock_ticks(const text *symbol)
+{
+	uint64		hash = DatumGetUInt64(hash_any_extended((unsigned char *) VARDATA_ANY(symbol),
+														VARSIZE_ANY_EXHDR(symbol), 0));
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, LOCK_TICKS);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+static Datum
+value_of(uint64 row, int column)
+{
+	bool		isnull;
+
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull);
+}
+
+/* Some of the ticks of these candles have gone already: they stay as they are. */
+static void
+find_late(TickBatch *batch)
+{
+	for (int i = 0; i < batch->ngroups; i++)
+	{
+		TickGroup  *group = &batch->groups[i];
+		Datum		values[] = {PointerGetDatum(batch->symbol),
+			TimeframeGetDatum(batch->timeframe), TimestampTzGetDatum(group->start),
+		TimestampTzGetDatum(candle_end(batch->timeframe, group->start))};
+
+		group->late = execute_latest(&select_sources, values) > 0 &&
+			DatumGetInt32(value_of(0, 1)) > DatumGetInt64(value_of(0, 2));
+		SPI_freetuptable(SPI_tuptable);
+		if (group->late)
+			batch->late += group->nticks;
+	}
+}
+
+/* The newest candle closes when the next one begins, whether it gets ticks or not. */
+static void
+add_open_candle(TickBatch *batch)
+{
+	Datum		values[] = {PointerGetDatum(batch->symbol), TimeframeGetDatum(batch->timeframe)};
+	bool		found = execute_latest(&select_open, values) > 0;
+	TimestampTz start = found ? DatumGetTimestampTz(value_of(0, 1)) : 0;
+
+	SPI_freetuptable(SPI_tuptable);
+	for (int i = 0; found && i < batch->ngroups; i++)
+		found = batch->groups[i].start != start;
+	if (found)
+		batch->groups[batch->ngroups++] = (TickGroup)
+	{
+		.start = start
+	};
+}
+
+static Datum
+array_of(Datum *values, int n, Oid type)
+{
+	return PointerGetDatum(construct_array(values, n, type, type == TEXTOID ? -1 : 8,
+										   type != TEXTOID,
+										   type == TEXTOID ? TYPALIGN_INT : TYPALIGN_DOUBLE));
+}
+
+static void
+store_ticks(TickBatch *batch)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Datum	   *values = palloc(sizeof(Datum) * 6 * (batch->nticks + 1));
+	Datum	   *column[6];
+	Datum		arguments[6];
+	Datum		kept[4];
+	int			n = 0;
+
+	for (int i = 0; i < lengthof(column); i++)
+		column[i] = values + i * batch->nticks;
+	for (int i = 0; i < batch->ngroups; i++)
+	{
+		const TickGroup *group = &batch->groups[i];
+		TimestampTz end = candle_end(batch->timeframe, group->start);
+
+		for (int j = 0; !group->late && j < group->nticks; j++, n++)
+		{
+			column[0][n] = TimestampTzGetDatum(group->ticks[j].ts);
+			column[1][n] = PointerGetDatum(group->ticks[j].id);
+			column[2][n] = Float8GetDatum(group->ticks[j].price);
+			column[3][n] = Float8GetDatum(group->ticks[j].amount);
+			column[4][n] = TimestampTzGetDatum(Max(end, now) + batch->grace);
+			column[5][n] = TimestampTzGetDatum(end + batch->grace);
+		}
+	}
+	arguments[0] = kept[0] = PointerGetDatum(batch->symbol);
+	arguments[1] = kept[1] = array_of(column[0], n, TIMESTAMPTZOID);
+	arguments[2] = kept[2] = array_of(column[1], n, TEXTOID);
+	arguments[3] = array_of(column[2], n, FLOAT8OID);
+	arguments[4] = array_of(column[3], n, FLOAT8OID);
+	arguments[5] = array_of(column[4], n, TIMESTAMPTZOID);
+	kept[3] = array_of(column[5], n, TIMESTAMPTZOID);
+	batch->inserted = execute_latest(&insert_ticks, arguments);
+	batch->known += n - batch->inserted;
+	if (batch->inserted < n)
+		(void) execute_latest(&keep_ticks, kept);
+}
+
+/* Reads the ticks that are stored for a candle, in order. */
+static Tick *
+read_ticks(const TickBatch *batch, TimestampTz start, int *nticks)
+{
+	Datum		values[] = {PointerGetDatum(batch->symbol), TimestampTzGetDatum(start),
+	TimestampTzGetDatum(candle_end(batch->timeframe, start))};
+	Tick	   *ticks;
+
+	*nticks = execute_latest(&select_ticks, values);
+	ticks = palloc(sizeof(Tick) * Max(*nticks, 1));
+	for (int i = 0; i < *nticks; i++)
+	{
+		ticks[i].ts = DatumGetTimestampTz(value_of(i, 1));
+		ticks[i].id = DatumGetTextPP(value_of(i, 2));
+		ticks[i].price = DatumGetFloat8(value_of(i, 3));
+		ticks[i].amount = DatumGetFloat8(value_of(i, 4));
+	}
+	qsort(ticks, *nticks, sizeof(Tick), compare_ticks);
+	return ticks;
+}
+
+static void
+make_candle(const TickBatch *batch, TimestampTz start, TimestampTz newest, Candle *candle)
+{
+	int			nticks;
+	Tick	   *ticks = read_ticks(batch, start, &nticks);
+
+	memset(candle, 0, sizeof(Candle));
+	candle->symbol = batch->symbol;
+	candle->timeframe = batch->timeframe;
+	candle->ts = start;
+	candle->derived = true;
+	candle->sources = nticks;
+	candle->closed = newest >= candle_end(batch->timeframe, start);
+	for (int i = 0; i < nticks; i++)
+	{
+		if (i == 0)
+			candle->open = candle->high = candle->low = ticks[i].price;
+		candle->high = Max(candle->high, ticks[i].price);
+		candle->low = Min(candle->low, ticks[i].price);
+		candle->close = ticks[i].price;
+		candle->volume += ticks[i].amount;
+	}
+	pfree(ticks);
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static void
+make_candles(TickBatch *batch)
+{
+	Datum		symbol = PointerGetDatum(batch->symbol);
+	Candle	   *candles = palloc(sizeof(Candle) * batch->ngroups);
+	CandleOutcome *outcomes = palloc(sizeof(CandleOutcome) * batch->ngroups);
+	TimestampTz newest;
+	int			ncandles = 0;
+
+	if (execute_latest(&select_newest, &symbol) == 0)
+		return;
+	newest = DatumGetTimestampTz(value_of(0, 1));
+	SPI_freetuptable(SPI_tuptable);
+	for (int i = 0; i < batch->ngroups; i++)
+	{
+		if (batch->groups[i].late)
+			continue;
+		make_candle(batch, batch->groups[i].start, newest, &candles[ncandles]);
+		if (candles[ncandles].sources > 0)
+			ncandles++;
+	}
+	store_candles(candles, ncandles, outcomes);
+	for (int i = 0; i < ncandles; i++)
+		if (outcomes[i] == CANDLE_INSERTED || outcomes[i] == CANDLE_UPDATED)
+			batch->candles++;
+}
+
+static Datum
+upsert_ticks(FunctionCallInfo fcinfo, TickBatch *batch)
+{
+	TupleDesc	desc;
+	Datum		values[4];
+	bool		nulls[4] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	arrange_ticks(batch);
+	lock_ticks(batch->symbol);
+	SPI_connect();
+	if (batch->nticks > 0)
+	{
+		find_late(batch);
+		add_open_candle(batch);
+		store_ticks(batch);
+		make_candles(batch);
+	}
+	SPI_finish();
+	values[0] = Int64GetDatum(batch->inserted);
+	values[1] = Int64GetDatum(batch->known);
+	values[2] = Int64GetDatum(batch->late);
+	values[3] = Int64GetDatum(batch->candles);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+static void
+require_arguments(FunctionCallInfo fcinfo, int nargs)
+{
+	for (int i = 0; i < nargs; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_TRADEKEEP_BATCH),
+					 errmsg("argument %d of tradekeep.upsert_ticks() must not be null", i + 1)));
+}
+
+static void
+common_arguments(FunctionCallInfo fcinfo, TickBatch *batch, int nargs)
+{
+	require_writable("tradekeep.upsert_ticks");
+	memset(batch, 0, sizeof(TickBatch));
+	require_arguments(fcinfo, nargs);
+	batch->symbol = key_argument(fcinfo, 0, "symbol");
+	batch->timeframe = PG_GETARG_TIMEFRAME(1);
+	batch->grace = ttl_to_usecs(PG_GETARG_INTERVAL_P(nargs - 1), "grace");
+}
+
+static void
+refuse_tick(int number)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRADEKEEP_BATCH),
+			 errmsg("tick %d is neither [ms, id, price, amount] nor a trade object", number),
+			 errhint("A trade object, as of ccxt, has timestamp, id, price and amount.")));
+}
+
+static text *
+json_id(const JsonbValue *value, int number)
+{
+	if (value->type == jbvString)
+		return cstring_to_text_with_len(value->val.string.val, value->val.string.len);
+	if (value->type != jbvNumeric)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_BATCH),
+				 errmsg("tick %d: id is neither a string nor a number", number),
+				 errhint("Without an id a tick that is sent again cannot be told from another.")));
+	return cstring_to_text(numeric_normalize(value->val.numeric));
+}
+
+static void
+json_tick(const JsonbValue *value, int number, Tick *tick)
+{
+	static const char *const names[] = {"timestamp", "id", "price", "amount"};
+	JsonbValue *fields[lengthof(names)];
+	JsonbContainer *container = value->val.binary.data;
+
+	if (value->type != jbvBinary ||
+		(JsonContainerIsArray(container) && JsonContainerSize(container) != lengthof(names)))
+		refuse_tick(number);
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		fields[i] = JsonContainerIsArray(container) ? getIthJsonbValueFromContainer(container, i) :
+			getKeyJsonValueFromContainer(container, names[i], strlen(names[i]), NULL);
+		if (fields[i] == NULL)
+			refuse_tick(number);
+	}
+	tick->ts = epoch_ms_to_time(json_number(fields[0], "tick", number, names[0]), number);
+	tick->id = json_id(fields[1], number);
+	tick->price = json_number(fields[2], "tick", number, names[2]);
+	tick->amount = json_number(fields[3], "tick", number, names[3]);
+}
+
+Datum
+tradekeep_upsert_ticks_json(PG_FUNCTION_ARGS)
+{
+	TickBatch	batch;
+	Jsonb	   *ticks;
+
+	common_arguments(fcinfo, &batch, 4);
+	ticks = PG_GETARG_JSONB_P(2);
+	if (!JB_ROOT_IS_ARRAY(ticks) || JB_ROOT_IS_SCALAR(ticks))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_BATCH),
+				 errmsg("ticks is not a JSON array"),
+				 errhint("It is [[ms, id, price, amount], ...] or an array of trade objects.")));
+	batch.nticks = JB_ROOT_COUNT(ticks);
+	batch.ticks = palloc(sizeof(Tick) * Max(batch.nticks, 1));
+	for (int i = 0; i < batch.nticks; i++)
+		json_tick(getIthJsonbValueFromContainer(&ticks->root, i), i + 1, &batch.ticks[i]);
+	return upsert_ticks(fcinfo, &batch);
+}
+
+Datum
+tradekeep_upsert_ticks_arrays(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"symbol", "timeframe", "ts", "id", "price", "amount"};
+	TickBatch	batch;
+	Datum	   *columns[lengthof(names)];
+
+	common_arguments(fcinfo, &batch, 7);
+	for (int i = 2; i < lengthof(names); i++)
+	{
+		int			length;
+
+		columns[i] = column_argument(fcinfo, i, names[i], &length);
+		if (i == 2)
+			batch.nticks = length;
+		if (length != batch.nticks)
+			ereport(ERROR,
+					(errcode(ERRCODE_TRADEKEEP_BATCH),
+					 errmsg("%s has %d elements, %s has %d", names[2], batch.nticks, names[i],
+							length)));
+	}
+	batch.ticks = palloc(sizeof(Tick) * Max(batch.nticks, 1));
+	for (int i = 0; i < batch.nticks; i++)
+	{
+		batch.ticks[i].ts = DatumGetTimestampTz(columns[2][i]);
+		batch.ticks[i].id = DatumGetTextPP(columns[3][i]);
+		batch.ticks[i].price = DatumGetFloat8(columns[4][i]);
+		batch.ticks[i].amount = DatumGetFloat8(columns[5][i]);
+	}
+	return upsert_ticks(fcinfo, &batch);
+}
