@@ -473,6 +473,15 @@ blame_table(Oid relid)
 	}
 }
 
+/* Our own tables are locked, or gone: the extension is being dropped, or updated. */
+static bool
+is_upheaval(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		error->sqlerrcode == ERRCODE_UNDEFINED_TABLE ||
+		error->sqlerrcode == ERRCODE_UNDEFINED_SCHEMA;
+}
+
 TimestampTz
 sweep_round(Oid only, TimestampTz end)
 {
@@ -481,10 +490,9 @@ sweep_round(Oid only, TimestampTz end)
 	ListCell   *cell;
 	TimestampTz next = GetCurrentTimestamp() + (int64) sweep_interval * 1000;
 
-	/* Our own tables are locked: as when the extension is dropped, or being updated. */
 	if (!attempt_step(&step, begin_round))
 	{
-		if (!sweep_in_worker || load.error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		if (!sweep_in_worker || !is_upheaval(load.error))
 			ReThrowError(load.error);
 		return next;
 	}
