@@ -14,8 +14,10 @@ CREATE VIEW tradekeep.function_access AS
 	SELECT p.oid::regprocedure AS function,
 		CASE
 			WHEN p.proname IN ('grant_access', 'revoke_access', 'apply_access', 'type_names',
-				'keep_newest_candle', 'wake_sweeper') THEN 'owner'
-			WHEN p.proname IN ('set_scope', 'reset_stats') THEN 'admin'
+				'keep_newest_candle', 'wake_sweeper',
+				'arm_candle_notify', 'send_candle_notes', 'notify_closed_candles') THEN 'owner'
+			WHEN p.proname IN ('set_scope', 'reset_stats', 'set_candle_retention', 'cleanup_old_candles',
+				'notify_candles') THEN 'admin'
 			WHEN p.provolatile = 'v' THEN 'writer'
 			ELSE 'reader'
 		END AS level
@@ -46,7 +48,8 @@ BEGIN
 		EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA tradekeep TO %I', role);
 	END IF;
 	IF rank >= 3 THEN
-		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.scope TO %I', role);
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.scope, tradekeep.candle_retention, tradekeep.candle_notify TO %I',
+			role);
 		EXECUTE format('GRANT TRUNCATE ON tradekeep.claim, tradekeep.signal, tradekeep.candle, tradekeep.tick TO %I', role);
 	END IF;
 	FOR callable IN

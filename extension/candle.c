@@ -29,10 +29,12 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "input.h"
+#include "owner.h"
 #include "probe.h"
 #include "statement.h"
 
@@ -100,6 +102,16 @@ static Statement upsert_all_derived = {
 	.nargs = 10,
 	.argtypes = {TEXTARRAYOID, TIMEFRAMEARRAYOID, TIMESTAMPTZARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
 	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID, INT4ARRAYOID}
+};
+
+static Statement insert_correction = {
+	.sql = "INSERT INTO tradekeep.candle_correction (symbol, timeframe, ts,"
+	" old_open, old_high, old_low, old_close, old_volume,"
+	" new_open, new_high, new_low, new_close, new_volume)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+	.nargs = 13,
+	.argtypes = {TEXTOID, TIMEFRAMEOID, TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID,
+	FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID}
 };
 
 /* The order of the primary key. */
@@ -179,6 +191,38 @@ read_candle(TupleTableSlot *slot, Candle *candle)
 }
 
 /*
+ * Writes down that a final bar was corrected.  As the owner of the extension: who may
+ * change bars need not be able to change what is said of it.
+ */
+static void
+record_correction(const Candle *stored, const Candle *incoming)
+{
+	const Candle *bars[] = {stored, incoming};
+	Datum		values[13];
+	OwnerScope	scope;
+	int			n = 0;
+
+	/* 0.1.0 has no such table. */
+	if (!OidIsValid(get_relname_relid("candle_correction",
+									  get_namespace_oid(TRADEKEEP_SCHEMA, false))))
+		return;
+	values[n++] = PointerGetDatum(stored->symbol);
+	values[n++] = TimeframeGetDatum(stored->timeframe);
+	values[n++] = TimestampTzGetDatum(stored->ts);
+	for (int i = 0; i < lengthof(bars); i++)
+	{
+		values[n++] = Float8GetDatum(bars[i]->open);
+		values[n++] = Float8GetDatum(bars[i]->high);
+		values[n++] = Float8GetDatum(bars[i]->low);
+		values[n++] = Float8GetDatum(bars[i]->close);
+		values[n++] = Float8GetDatum(bars[i]->volume);
+	}
+	enter_extension(&scope);
+	run_statement(&insert_correction, values, NULL);
+	leave_owner(&scope);
+}
+
+/*
  * Drops an update that would not supersede the newest version of the row.  A row
  * whose key is changed is another candle, and free to go.
  */
@@ -207,10 +251,13 @@ tradekeep_keep_newest_candle(PG_FUNCTION_ARGS)
 			PG_RETURN_POINTER(trigger->tg_newtuple);	/* the table's constraints refuse it */
 	read_candle(trigger->tg_trigslot, &stored);
 	read_candle(new_row, &incoming);
-	if (compare_keys(&stored, &incoming) != 0 ||
-		judge_candle(&stored, &incoming) == CANDLE_UPDATED)
+	if (compare_keys(&stored, &incoming) != 0)
 		PG_RETURN_POINTER(trigger->tg_newtuple);
-	PG_RETURN_POINTER(NULL);
+	if (judge_candle(&stored, &incoming) != CANDLE_UPDATED)
+		PG_RETURN_POINTER(NULL);
+	if (stored.closed && !stored.derived && incoming.closed && !incoming.derived)
+		record_correction(&stored, &incoming);
+	PG_RETURN_POINTER(trigger->tg_newtuple);
 }
 
 static bool

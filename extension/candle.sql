@@ -199,3 +199,163 @@ CREATE FUNCTION tradekeep.upsert_ticks(symbol text, timeframe tradekeep.timefram
 COMMENT ON FUNCTION tradekeep.upsert_ticks(text, tradekeep.timeframe, timestamptz[], text[], double precision[],
 	double precision[], interval) IS
 'upsert_ticks() for ticks given as columns; arrays of different lengths and null elements raise TK006';
+
+CREATE SEQUENCE tradekeep.correction_id;
+COMMENT ON SEQUENCE tradekeep.correction_id IS 'numbers of corrections, which only grow';
+
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.correction_id', '');
+
+CREATE TABLE tradekeep.candle_correction (
+	correction_id bigint NOT NULL PRIMARY KEY DEFAULT nextval('tradekeep.correction_id'),
+	corrected_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	symbol text COLLATE "C" NOT NULL,
+	timeframe tradekeep.timeframe NOT NULL,
+	ts timestamptz NOT NULL,
+	old_open double precision NOT NULL,
+	old_high double precision NOT NULL,
+	old_low double precision NOT NULL,
+	old_close double precision NOT NULL,
+	old_volume double precision NOT NULL,
+	new_open double precision NOT NULL,
+	new_high double precision NOT NULL,
+	new_low double precision NOT NULL,
+	new_close double precision NOT NULL,
+	new_volume double precision NOT NULL
+) USING heap;
+COMMENT ON TABLE tradekeep.candle_correction IS
+'final bars that were replaced by other final bars, as they were and as they are; the sweeper keeps the newest 10,000';
+
+CREATE INDEX candle_correction_corrected_at_idx ON tradekeep.candle_correction (corrected_at);
+
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.candle_correction', '');
+
+CREATE FUNCTION tradekeep.check_keep(keep interval) RETURNS void
+	AS 'MODULE_PATHNAME', 'tradekeep_check_keep' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.check_keep(interval) IS
+'raises TK003 unless keep is from a millisecond to 100 years';
+
+CREATE TABLE tradekeep.candle_retention (
+	timeframe tradekeep.timeframe NOT NULL PRIMARY KEY,
+	keep interval NOT NULL CHECK (keep > interval '0')
+) USING heap;
+COMMENT ON TABLE tradekeep.candle_retention IS 'what set_candle_retention() was told';
+
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.candle_retention', '');
+
+CREATE FUNCTION tradekeep.set_candle_retention(timeframe tradekeep.timeframe, keep interval) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF timeframe IS NULL THEN
+		RAISE EXCEPTION 'timeframe must not be null' USING ERRCODE = 'null_value_not_allowed';
+	ELSIF keep IS NULL THEN
+		DELETE FROM tradekeep.candle_retention AS r WHERE r.timeframe = set_candle_retention.timeframe;
+		RETURN;
+	END IF;
+	PERFORM tradekeep.check_keep(keep);
+	INSERT INTO tradekeep.candle_retention VALUES (timeframe, keep)
+		ON CONFLICT ON CONSTRAINT candle_retention_pkey DO UPDATE SET keep = excluded.keep;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.set_candle_retention(tradekeep.timeframe, interval) IS
+'lets the sweeper delete candles of a timeframe that began keep or more ago, months by the calendar in UTC; null keeps them for ever. keep: a millisecond to 100 years, else TK003. For the level admin';
+
+-- In key order, as everything that touches many candles.
+CREATE FUNCTION tradekeep.cleanup_old_candles(keep interval, timeframe tradekeep.timeframe DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	cutoff CONSTANT timestamptz := (statement_timestamp() AT TIME ZONE 'UTC' - keep) AT TIME ZONE 'UTC';
+	deleted bigint;
+BEGIN
+	PERFORM tradekeep.check_keep(keep);
+	WITH old AS MATERIALIZED (
+		SELECT c.ctid AS id FROM tradekeep.candle AS c
+		WHERE c.ts <= cutoff AND (cleanup_old_candles.timeframe IS NULL OR c.timeframe = cleanup_old_candles.timeframe)
+		ORDER BY c.symbol, c.timeframe, c.ts
+		FOR UPDATE)
+	DELETE FROM tradekeep.candle AS c WHERE c.ctid = ANY (ARRAY(SELECT id FROM old));
+	GET DIAGNOSTICS deleted = ROW_COUNT;
+	RETURN deleted;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.cleanup_old_candles(interval, tradekeep.timeframe) IS
+'deletes the candles of a timeframe, or of all, that began keep or more ago, in one transaction, and returns how many. keep: a millisecond to 100 years, else TK003. For the level admin';
+
+CREATE TABLE tradekeep.candle_notify (
+	timeframe tradekeep.timeframe NOT NULL PRIMARY KEY
+) USING heap;
+COMMENT ON TABLE tradekeep.candle_notify IS 'the timeframes of which NOTIFY tells the closing of candles';
+
+-- Only while a timeframe stands there do statements pay for the triggers.
+CREATE FUNCTION tradekeep.arm_candle_notify() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	verb CONSTANT text := CASE WHEN EXISTS (SELECT FROM tradekeep.candle_notify) THEN 'ENABLE' ELSE 'DISABLE' END;
+BEGIN
+	EXECUTE format('ALTER TABLE tradekeep.candle %1$s TRIGGER notify_inserted, %1$s TRIGGER notify_updated', verb);
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.arm_candle_notify() IS 'enables the triggers that notify while there is something to notify of';
+
+CREATE TRIGGER arm_candle_notify AFTER INSERT OR DELETE OR TRUNCATE ON tradekeep.candle_notify
+	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_candle_notify();
+
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.candle_notify', '');
+
+CREATE FUNCTION tradekeep.notify_candles(timeframe tradekeep.timeframe, enabled boolean DEFAULT true) RETURNS void
+	LANGUAGE sql
+BEGIN ATOMIC
+	DELETE FROM tradekeep.candle_notify AS n WHERE n.timeframe = notify_candles.timeframe AND NOT enabled;
+	INSERT INTO tradekeep.candle_notify SELECT notify_candles.timeframe WHERE enabled ON CONFLICT DO NOTHING;
+END;
+COMMENT ON FUNCTION tradekeep.notify_candles(tradekeep.timeframe, boolean) IS
+'sends NOTIFY tradekeep_candle when candles of a timeframe close, or no longer: {"timeframe": "1m", "ts": start, "symbols": [...]}, of each symbol the newest that a statement closed. For the level admin';
+
+-- A payload has room for 8,000 bytes; a symbol in JSON takes up to 3,074 of them.
+CREATE FUNCTION tradekeep.send_candle_notes(symbols text[], timeframes tradekeep.timeframe[], starts timestamptz[]) RETURNS void
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT pg_notify('tradekeep_candle', json_build_object('timeframe', chunk.timeframe,
+		'ts', to_char(chunk.ts AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'symbols', chunk.symbols)::text)
+	FROM (
+		SELECT s.timeframe, s.ts, json_agg(s.symbol ORDER BY s.symbol) AS symbols
+		FROM (
+			SELECT n.symbol, n.timeframe, n.ts, sum(octet_length(to_json(n.symbol)::text) + 2)
+				OVER (PARTITION BY n.timeframe, n.ts ORDER BY n.symbol) / 4000 AS part
+			FROM (
+				SELECT c.symbol, c.timeframe, max(c.ts) AS ts
+				FROM unnest(symbols, timeframes, starts) AS c(symbol, timeframe, ts)
+				GROUP BY c.symbol, c.timeframe) AS n) AS s
+		GROUP BY s.timeframe, s.ts, s.part) AS chunk;
+END;
+COMMENT ON FUNCTION tradekeep.send_candle_notes(text[], tradekeep.timeframe[], timestamptz[]) IS
+'sends what notify_candles() promises, of each symbol and timeframe the newest candle';
+
+CREATE FUNCTION tradekeep.notify_closed_candles() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF TG_OP = 'INSERT' THEN
+		PERFORM tradekeep.send_candle_notes(array_agg(a.symbol), array_agg(a.timeframe), array_agg(a.ts))
+		FROM arrived AS a JOIN tradekeep.candle_notify AS n ON n.timeframe = a.timeframe
+		WHERE a.closed;
+	ELSE
+		PERFORM tradekeep.send_candle_notes(array_agg(a.symbol), array_agg(a.timeframe), array_agg(a.ts))
+		FROM arrived AS a JOIN tradekeep.candle_notify AS n ON n.timeframe = a.timeframe
+		JOIN replaced AS r ON r.symbol = a.symbol AND r.timeframe = a.timeframe AND r.ts = a.ts
+		WHERE a.closed AND NOT r.closed;
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.notify_closed_candles() IS 'notifies of the candles that a statement closed';
+
+CREATE TRIGGER notify_inserted AFTER INSERT ON tradekeep.candle
+	REFERENCING NEW TABLE AS arrived FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.notify_closed_candles();
+CREATE TRIGGER notify_updated AFTER UPDATE ON tradekeep.candle
+	REFERENCING OLD TABLE AS replaced NEW TABLE AS arrived
+	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.notify_closed_candles();
+ALTER TABLE tradekeep.candle DISABLE TRIGGER notify_inserted, DISABLE TRIGGER notify_updated;

@@ -20,6 +20,7 @@
 PG_FUNCTION_INFO_V1(tradekeep_upsert_candle);
 PG_FUNCTION_INFO_V1(tradekeep_upsert_candles_json);
 PG_FUNCTION_INFO_V1(tradekeep_upsert_candles_arrays);
+PG_FUNCTION_INFO_V1(tradekeep_check_keep);
 
 /* Milliseconds from 1970-01-01 to 2000-01-01. */
 #define EPOCH_MS \
@@ -237,4 +238,16 @@ tradekeep_upsert_candles_arrays(PG_FUNCTION_ARGS)
 		candles[i].closed = columns[8] == NULL || DatumGetBool(columns[8][i]);
 	}
 	return store_batch(fcinfo, candles, ncandles);
+}
+
+/* For functions in SQL. */
+Datum
+tradekeep_check_keep(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_TTL),
+				 errmsg("keep must not be null")));
+	(void) ttl_to_usecs(PG_GETARG_INTERVAL_P(0), "keep");
+	PG_RETURN_VOID();
 }

@@ -13,7 +13,7 @@
 #include "tcop/dest.h"
 #include "utils/resowner.h"
 
-#define STATEMENT_MAX_ARGUMENTS 12
+#define STATEMENT_MAX_ARGUMENTS 13
 
 /* Stand for timeframe[] and timeframe, whose Oids are known only when the statement is prepared. */
 #define TIMEFRAMEARRAYOID InvalidOid

@@ -17,6 +17,8 @@
 #include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 
+#include "owner.h"
+
 /* Settings; the times are milliseconds. */
 extern bool sweep_enabled;
 extern int	sweep_interval;
@@ -43,6 +45,7 @@ typedef struct TtlPolicy
 	Interval   *keep;
 	TtlUnit		unit;
 	int64		keep_rows;		/* 0: by age alone */
+	bool		candle_retention;	/* of candles, each timeframe as it was set */
 	int			nkeys;
 	char	  **keys;			/* columns of which each value keeps keep_rows rows */
 
@@ -80,14 +83,6 @@ typedef struct TtlPart
 	Oid			parent;			/* of one that goes as a whole; else InvalidOid */
 } TtlPart;
 
-/* Settings and rights while we work on somebody's table. */
-typedef struct OwnerScope
-{
-	Oid			userid;
-	int			security;
-	int			settings;
-} OwnerScope;
-
 /*
  * Opens a table for a policy: locks it, checks that it can be swept, and goes on as
  * its owner, security-restricted, under a pinned search_path.  An error in between
@@ -95,15 +90,6 @@ typedef struct OwnerScope
  */
 extern void enter_table(TtlTable *table, const TtlPolicy *policy, Oid relid, LOCKMODE lockmode,
 						OwnerScope *scope);
-
-/* Goes on as the owner of the extension, for our own bookkeeping. */
-extern void enter_extension(OwnerScope *scope);
-
-/* Inside of either: how long to wait for a lock, in milliseconds. */
-extern void set_lock_timeout(int timeout);
-
-/* Returns from either. */
-extern void leave_owner(OwnerScope *scope);
 
 extern char *qualified_name(Oid relid);
 

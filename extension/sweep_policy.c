@@ -425,10 +425,10 @@ measure_backlog(TtlPolicy *policy, Datum *values, bool *nulls)
 	parts = list_parts(&table);
 	leave_owner(&scope);
 	values[2] = BoolGetDatum(table.indexed);
-	nulls[2] = false;
+	nulls[2] = policy->candle_retention;
 
 	/* By count there is nothing cheap to say, nor where all of the table would be read. */
-	if (policy->keep_rows > 0 || !table.indexed)
+	if (policy->keep_rows > 0 || policy->candle_retention || !table.indexed)
 		return;
 	foreach(cell, parts)
 	{

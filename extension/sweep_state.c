@@ -25,7 +25,7 @@ static Statement select_policies = {
 	.sql = "SELECT p.relation, p.column_name, p.keep, p.unit, p.keep_rows, p.key_columns,"
 	" p.batch_size, p.rate_limit, pg_catalog.date_part('epoch', p.lock_timeout),"
 	" pg_catalog.date_part('epoch', p.sweep_interval),"
-	" s.last_run, s.failures, s.batch_size, s.changes "
+	" s.last_run, s.failures, s.batch_size, s.changes, p.candle_retention "
 	"FROM tradekeep.effective_ttl_policy AS p LEFT JOIN tradekeep.sweep_state AS s"
 	" ON s.relation OPERATOR(pg_catalog.=) p.relation "
 	"WHERE CASE WHEN $1 OPERATOR(pg_catalog.=) 0::pg_catalog.oid"
@@ -140,6 +140,7 @@ read_policy(HeapTuple row)
 	policy->current_batch = number_of(row, 13, INT4OID, policy->batch_size);
 	policy->current_batch = Min(policy->current_batch, policy->batch_size);
 	policy->changes = number_of(row, 14, INT8OID, -1);
+	policy->candle_retention = DatumGetBool(column_of(row, 15, &isnull));
 	return policy;
 }
 

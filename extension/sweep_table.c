@@ -115,64 +115,6 @@ first_value(const TtlTable *table)
 	return table->type == DATEOID ? DATEVAL_NOBEGIN : PG_INT64_MIN;
 }
 
-static void
-set_local(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-							 false);
-}
-
-void
-set_lock_timeout(int timeout)
-{
-	set_local("lock_timeout", psprintf("%dms", timeout));
-}
-
-static void
-begin_scope(OwnerScope *scope)
-{
-	GetUserIdAndSecContext(&scope->userid, &scope->security);
-	scope->settings = NewGUCNestLevel();
-	set_local("search_path", "pg_catalog, pg_temp");
-}
-
-void
-leave_owner(OwnerScope *scope)
-{
-	AtEOXact_GUC(false, scope->settings);
-	SetUserIdAndSecContext(scope->userid, scope->security);
-}
-
-static Oid
-relation_owner(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
-}
-
-void
-enter_extension(OwnerScope *scope)
-{
-	Oid			owner = relation_owner(get_relname_relid("ttl_policy",
-														 get_namespace_oid(TRADEKEEP_SCHEMA,
-																		   false)));
-
-	if (!OidIsValid(owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table tradekeep.ttl_policy does not exist"),
-				 errhint("ALTER EXTENSION tradekeep UPDATE.")));
-	begin_scope(scope);
-	SetUserIdAndSecContext(owner, scope->security | SECURITY_LOCAL_USERID_CHANGE);
-}
-
 char *
 qualified_name(Oid relid)
 {
@@ -333,8 +275,8 @@ enter_table(TtlTable *table, const TtlPolicy *policy, Oid relid, LOCKMODE lockmo
 
 	begin_scope(scope);
 	set_lock_timeout(policy->lock_timeout);
-	set_local("jit", "off");
-	set_local("row_security", "on");
+	set_in_scope("jit", "off");
+	set_in_scope("row_security", "on");
 
 	/* A lock of ours lasts until the end of the transaction. */
 	relation = relation_open(relid, lockmode);
@@ -351,8 +293,8 @@ enter_table(TtlTable *table, const TtlPolicy *policy, Oid relid, LOCKMODE lockmo
 	/* With statistics that lag behind, sorting the whole table might seem cheaper. */
 	if (table->indexed)
 	{
-		set_local("enable_seqscan", "off");
-		set_local("enable_bitmapscan", "off");
+		set_in_scope("enable_seqscan", "off");
+		set_in_scope("enable_bitmapscan", "off");
 	}
 	SetUserIdAndSecContext(table->owner, scope->security | SECURITY_RESTRICTED_OPERATION);
 }
@@ -546,6 +488,27 @@ count_command(const TtlTable *table)
 					surplus_query(table), table->name, table->column, table->name);
 }
 
+/* Symbols are found by descending the index once for each. */
+#define OLD_CANDLES(lock) \
+	"WITH RECURSIVE symbols(symbol) AS (" \
+	"(SELECT c.symbol FROM tradekeep.candle AS c ORDER BY c.symbol LIMIT 1) UNION ALL" \
+	" SELECT (SELECT c.symbol FROM tradekeep.candle AS c WHERE c.symbol > s.symbol" \
+	" ORDER BY c.symbol LIMIT 1) FROM symbols AS s WHERE s.symbol IS NOT NULL), " \
+	"expired AS MATERIALIZED (SELECT o.id" \
+	" FROM symbols AS s CROSS JOIN tradekeep.candle_retention AS r CROSS JOIN LATERAL (" \
+	"SELECT t.ctid AS id FROM ONLY tradekeep.candle AS t" \
+	" WHERE t.symbol = s.symbol AND t.timeframe OPERATOR(pg_catalog.=) r.timeframe" \
+	" AND t.ts <= (pg_catalog.timezone('UTC', pg_catalog.clock_timestamp()) - r.keep)" \
+	" AT TIME ZONE 'UTC' ORDER BY t.ts " lock ") AS o WHERE s.symbol IS NOT NULL "
+
+/* $1 and $2 are of no use, but the same for all forms. */
+#define RETENTION_COMMAND \
+	OLD_CANDLES("LIMIT $3 FOR UPDATE SKIP LOCKED") "LIMIT $3), " \
+	"gone AS (DELETE FROM ONLY tradekeep.candle AS t" \
+	" WHERE t.ctid = ANY (ARRAY(SELECT id FROM expired)) RETURNING 1) " \
+	"SELECT (SELECT pg_catalog.count(*) FROM gone), pg_catalog.count(*), NULL::timestamptz" \
+	" FROM expired WHERE $1 IS NOT NULL AND $2 IS NOT NULL"
+
 /*
  * Deletes up to batch->size expired rows, oldest first, from batch->from on.  The
  * starting point spares a batch the index entries that the one before left dead.
@@ -562,7 +525,8 @@ delete_batch(const TtlTable *table, TtlBatch *batch)
 	/* Deferred constraints would fire at the commit, when we are the owner no more. */
 	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) < 0)
 		elog(ERROR, "could not set constraints");
-	execute(table->policy->keep_rows > 0 ? count_command(table) : age_command(table),
+	execute(table->policy->candle_retention ? RETENTION_COMMAND :
+			table->policy->keep_rows > 0 ? count_command(table) : age_command(table),
 			lengthof(types), types, values, false);
 	batch->deleted = DatumGetInt64(result_value(1, NULL));
 	batch->found = DatumGetInt64(result_value(2, NULL));
@@ -602,6 +566,8 @@ count_expired(const TtlTable *table, const TtlPart *part)
 
 	if (OidIsValid(part->parent))
 		execute(psprintf("SELECT pg_catalog.count(*) FROM %s", from_name(table)), 0, NULL, NULL, true);
+	else if (table->policy->candle_retention)
+		execute(OLD_CANDLES("") ") SELECT pg_catalog.count(*) FROM expired", 0, NULL, NULL, true);
 	else if (table->policy->keep_rows > 0)
 		execute(psprintf("SELECT pg_catalog.count(*) FROM (%s) AS surplus", surplus_query(table)),
 				1, types, values, true);
