@@ -1,6 +1,275 @@
 \echo Use "ALTER EXTENSION tradekeep UPDATE TO '0.2.0'" to load this file. \quit
 
--- 0.1.0 to 0.2.0: the room sweep, and what other rooms know of it.
+-- 0.1.0 to 0.2.0: the room sweep, and more of the room candle. What changed stands here as it is
+-- in the rooms, in their order.
+
+CREATE FUNCTION tradekeep.ingest_kline(message jsonb, symbol text DEFAULT NULL,
+	timeframe tradekeep.timeframe DEFAULT NULL, at timestamptz DEFAULT NULL,
+	OUT inserted bigint, OUT updated bigint, OUT unchanged bigint, OUT ignored bigint)
+	AS 'MODULE_PATHNAME', 'tradekeep_ingest_kline' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION tradekeep.ingest_kline(jsonb, text, tradekeep.timeframe, timestamptz) IS
+'upsert_candle() for the bars of one message as it came: a kline of Binance''s websocket (bare or in the envelope of a combined stream) or its REST rows, of Bybit v5''s websocket or a REST page, or ccxt''s [[ms, open, high, low, close, volume], ...]; all bars or none.
+symbol: under which they are stored, null for the message''s own; timeframe: of rows that do not say it. A websocket''s flag says whether a bar is closed; a row of a page is closed when its candle was over at the time the page was made: at, else what the page says, else now.
+Other shapes, and an interval other than timeframe, raise TK006; else errors as upsert_candle(), with the number of the bar.';
+
+CREATE FUNCTION tradekeep.ingest_klines(messages jsonb[], symbol text DEFAULT NULL,
+	timeframe tradekeep.timeframe DEFAULT NULL, at timestamptz DEFAULT NULL,
+	OUT inserted bigint, OUT updated bigint, OUT unchanged bigint, OUT ignored bigint)
+	AS 'MODULE_PATHNAME', 'tradekeep_ingest_klines' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION tradekeep.ingest_klines(jsonb[], text, tradekeep.timeframe, timestamptz) IS
+'ingest_kline() of many messages at once; all bars or none';
+
+CREATE TYPE tradekeep.filled_candle AS (symbol text, timeframe tradekeep.timeframe, ts timestamptz,
+	open double precision, high double precision, low double precision, close double precision,
+	volume double precision, closed boolean, filled boolean);
+COMMENT ON TYPE tradekeep.filled_candle IS 'a row of candles_filled()';
+
+CREATE FUNCTION tradekeep.candles_filled(symbol text, timeframe tradekeep.timeframe,
+	since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS SETOF tradekeep.filled_candle
+	AS 'MODULE_PATHNAME', 'tradekeep_candles_filled' LANGUAGE C STABLE PARALLEL SAFE ROWS 1000;
+COMMENT ON FUNCTION tradekeep.candles_filled(text, tradekeep.timeframe, timestamptz, timestamptz) IS
+'candles(), and for each that is missing in between a bar without volume at the last close, filled = true; also before the first, at the close of the last one before since, and behind the last until the candle that is open now, if there is an until';
+
+CREATE FUNCTION tradekeep.candle_gaps(symbol text, timeframe tradekeep.timeframe,
+	since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+	OUT gap_start timestamptz, OUT gap_end timestamptz, OUT missing bigint) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'tradekeep_candle_gaps' LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+COMMENT ON FUNCTION tradekeep.candle_gaps(text, tradekeep.timeframe, timestamptz, timestamptz) IS
+'what is missing: from the start of the first missing candle to the start of the next one that is stored, and how many. Between the first and the last stored bar, or from since and until, as far as these are given; the candle that is open now is not missing yet';
+
+CREATE FUNCTION tradekeep.count_candles(timeframe tradekeep.timeframe, since timestamptz, until timestamptz)
+	RETURNS bigint AS 'MODULE_PATHNAME', 'tradekeep_count_candles'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.count_candles(tradekeep.timeframe, timestamptz, timestamptz) IS
+'how many candles of a timeframe start at since or later and before until; times from 1900 to 2200, else TK004';
+
+-- One descent of the index for each symbol and timeframe, and one pass to count.
+CREATE FUNCTION tradekeep.candle_stats(OUT symbol text, OUT timeframe tradekeep.timeframe,
+	OUT candles bigint, OUT first timestamptz, OUT last timestamptz, OUT missing bigint, OUT bytes bigint)
+	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE ROWS 100
+BEGIN ATOMIC
+	SELECT s.symbol, s.timeframe, s.candles, s.first, s.last,
+		tradekeep.count_candles(s.timeframe, s.first, tradekeep.candle_end(s.timeframe, s.last)) - s.candles,
+		(pg_total_relation_size('tradekeep.candle'::regclass) * s.candles / sum(s.candles) OVER ())::bigint
+	FROM (
+		SELECT c.symbol, c.timeframe, count(*) AS candles, min(c.ts) AS first, max(c.ts) AS last
+		FROM tradekeep.candle AS c
+		GROUP BY c.symbol, c.timeframe) AS s
+	ORDER BY s.symbol, s.timeframe;
+END;
+COMMENT ON FUNCTION tradekeep.candle_stats() IS
+'per symbol and timeframe: bars stored, the first and the last start, how many are missing between them, and their share of the table''s size. Counts every bar';
+
+CREATE FUNCTION tradekeep.storage_stats(OUT relation regclass, OUT rows_estimate bigint, OUT dead_rows bigint,
+	OUT table_bytes bigint, OUT index_bytes bigint, OUT total_bytes bigint, OUT last_vacuum timestamptz)
+	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 20
+BEGIN ATOMIC
+	SELECT c.oid::regclass, greatest(c.reltuples, 0)::bigint, pg_stat_get_dead_tuples(c.oid),
+		pg_table_size(c.oid), pg_indexes_size(c.oid), pg_total_relation_size(c.oid),
+		greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid))
+	FROM pg_catalog.pg_class AS c
+	WHERE c.relnamespace = 'tradekeep'::regnamespace AND c.relkind = 'r'
+	ORDER BY pg_total_relation_size(c.oid) DESC, c.relname;
+END;
+COMMENT ON FUNCTION tradekeep.storage_stats() IS
+'the tables of tradekeep, largest first: rows by the last vacuum or analyze, dead rows, bytes with TOAST, of the indexes, and of all, and when it was vacuumed last';
+
+CREATE TABLE tradekeep.tick (
+	symbol tradekeep.key_name NOT NULL,
+	ts timestamptz NOT NULL,
+	id tradekeep.key_name NOT NULL,
+	price double precision NOT NULL,
+	amount double precision NOT NULL,
+	sweep_after timestamptz NOT NULL,
+	PRIMARY KEY (symbol, ts, id),
+	CHECK (price > '-Infinity' AND price < 'Infinity' AND amount >= 0 AND amount < 'Infinity'
+		AND sweep_after >= ts AND sweep_after < 'infinity')
+) USING heap;
+COMMENT ON TABLE tradekeep.tick IS
+'public trades of which upsert_ticks() makes candles; they go once their candle is over and its grace has passed';
+COMMENT ON COLUMN tradekeep.tick.sweep_after IS
+'when the sweeper may take the row: grace after the later of the end of its candle and the time of writing';
+
+CREATE INDEX tick_sweep_after_idx ON tradekeep.tick (sweep_after);
+
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.tick', '');
+
+CREATE FUNCTION tradekeep.upsert_ticks(symbol text, timeframe tradekeep.timeframe, ticks jsonb,
+	grace interval DEFAULT '1 hour',
+	OUT inserted bigint, OUT known bigint, OUT late bigint, OUT candles bigint)
+	AS 'MODULE_PATHNAME', 'tradekeep_upsert_ticks_json' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION tradekeep.upsert_ticks(text, tradekeep.timeframe, jsonb, interval) IS
+'stores public trades, [[ms, id, price, amount], ...] or ccxt''s trade objects, and makes their candles from all that are stored: open and close by time and id, all-digit ids as numbers; closed once a later candle has a tick. The order, the splitting and the repetition of a stream make no difference.
+inserted: ticks that are new; known: that were sent before; late: left out, because their candle''s ticks are gone; candles: how many were written. Ticks stay until grace (1 ms to 100 years) after the end of their candle, or after now if that is later. A supplied candle stays as it is.
+Anything else than such an array raises TK006; an id 1 to 512 bytes, else TK002; times from 1900 to 2200, else TK004; a finite price, amount >= 0, else TK005. All ticks or none.';
+
+CREATE FUNCTION tradekeep.upsert_ticks(symbol text, timeframe tradekeep.timeframe, ts timestamptz[], id text[],
+	price double precision[], amount double precision[], grace interval DEFAULT '1 hour',
+	OUT inserted bigint, OUT known bigint, OUT late bigint, OUT candles bigint)
+	AS 'MODULE_PATHNAME', 'tradekeep_upsert_ticks_arrays' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION tradekeep.upsert_ticks(text, tradekeep.timeframe, timestamptz[], text[], double precision[],
+	double precision[], interval) IS
+'upsert_ticks() for ticks given as columns; arrays of different lengths and null elements raise TK006';
+
+CREATE SEQUENCE tradekeep.correction_id;
+COMMENT ON SEQUENCE tradekeep.correction_id IS 'numbers of corrections, which only grow';
+
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.correction_id', '');
+
+CREATE TABLE tradekeep.candle_correction (
+	correction_id bigint NOT NULL PRIMARY KEY DEFAULT nextval('tradekeep.correction_id'),
+	corrected_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	symbol text COLLATE "C" NOT NULL,
+	timeframe tradekeep.timeframe NOT NULL,
+	ts timestamptz NOT NULL,
+	old_open double precision NOT NULL,
+	old_high double precision NOT NULL,
+	old_low double precision NOT NULL,
+	old_close double precision NOT NULL,
+	old_volume double precision NOT NULL,
+	new_open double precision NOT NULL,
+	new_high double precision NOT NULL,
+	new_low double precision NOT NULL,
+	new_close double precision NOT NULL,
+	new_volume double precision NOT NULL
+) USING heap;
+COMMENT ON TABLE tradekeep.candle_correction IS
+'final bars that were replaced by other final bars, as they were and as they are; the sweeper keeps the newest 10,000';
+
+CREATE INDEX candle_correction_corrected_at_idx ON tradekeep.candle_correction (corrected_at);
+
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.candle_correction', '');
+
+CREATE FUNCTION tradekeep.check_keep(keep interval) RETURNS void
+	AS 'MODULE_PATHNAME', 'tradekeep_check_keep' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.check_keep(interval) IS
+'raises TK003 unless keep is from a millisecond to 100 years';
+
+CREATE TABLE tradekeep.candle_retention (
+	timeframe tradekeep.timeframe NOT NULL PRIMARY KEY,
+	keep interval NOT NULL CHECK (keep > interval '0')
+) USING heap;
+COMMENT ON TABLE tradekeep.candle_retention IS 'what set_candle_retention() was told';
+
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.candle_retention', '');
+
+CREATE FUNCTION tradekeep.set_candle_retention(timeframe tradekeep.timeframe, keep interval) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF timeframe IS NULL THEN
+		RAISE EXCEPTION 'timeframe must not be null' USING ERRCODE = 'null_value_not_allowed';
+	ELSIF keep IS NULL THEN
+		DELETE FROM tradekeep.candle_retention AS r WHERE r.timeframe = set_candle_retention.timeframe;
+		RETURN;
+	END IF;
+	PERFORM tradekeep.check_keep(keep);
+	INSERT INTO tradekeep.candle_retention VALUES (timeframe, keep)
+		ON CONFLICT ON CONSTRAINT candle_retention_pkey DO UPDATE SET keep = excluded.keep;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.set_candle_retention(tradekeep.timeframe, interval) IS
+'lets the sweeper delete candles of a timeframe that began keep or more ago, months by the calendar in UTC; null keeps them for ever. keep: a millisecond to 100 years, else TK003. For the level admin';
+
+-- In key order, as everything that touches many candles.
+CREATE FUNCTION tradekeep.cleanup_old_candles(keep interval, timeframe tradekeep.timeframe DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	cutoff CONSTANT timestamptz := (statement_timestamp() AT TIME ZONE 'UTC' - keep) AT TIME ZONE 'UTC';
+	deleted bigint;
+BEGIN
+	PERFORM tradekeep.check_keep(keep);
+	WITH old AS MATERIALIZED (
+		SELECT c.ctid AS id FROM tradekeep.candle AS c
+		WHERE c.ts <= cutoff AND (cleanup_old_candles.timeframe IS NULL OR c.timeframe = cleanup_old_candles.timeframe)
+		ORDER BY c.symbol, c.timeframe, c.ts
+		FOR UPDATE)
+	DELETE FROM tradekeep.candle AS c WHERE c.ctid = ANY (ARRAY(SELECT id FROM old));
+	GET DIAGNOSTICS deleted = ROW_COUNT;
+	RETURN deleted;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.cleanup_old_candles(interval, tradekeep.timeframe) IS
+'deletes the candles of a timeframe, or of all, that began keep or more ago, in one transaction, and returns how many. keep: a millisecond to 100 years, else TK003. For the level admin';
+
+CREATE TABLE tradekeep.candle_notify (
+	timeframe tradekeep.timeframe NOT NULL PRIMARY KEY
+) USING heap;
+COMMENT ON TABLE tradekeep.candle_notify IS 'the timeframes of which NOTIFY tells the closing of candles';
+
+-- Only while a timeframe stands there do statements pay for the triggers.
+CREATE FUNCTION tradekeep.arm_candle_notify() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	verb CONSTANT text := CASE WHEN EXISTS (SELECT FROM tradekeep.candle_notify) THEN 'ENABLE' ELSE 'DISABLE' END;
+BEGIN
+	EXECUTE format('ALTER TABLE tradekeep.candle %1$s TRIGGER notify_inserted, %1$s TRIGGER notify_updated', verb);
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.arm_candle_notify() IS 'enables the triggers that notify while there is something to notify of';
+
+CREATE TRIGGER arm_candle_notify AFTER INSERT OR DELETE OR TRUNCATE ON tradekeep.candle_notify
+	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_candle_notify();
+
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.candle_notify', '');
+
+CREATE FUNCTION tradekeep.notify_candles(timeframe tradekeep.timeframe, enabled boolean DEFAULT true) RETURNS void
+	LANGUAGE sql
+BEGIN ATOMIC
+	DELETE FROM tradekeep.candle_notify AS n WHERE n.timeframe = notify_candles.timeframe AND NOT enabled;
+	INSERT INTO tradekeep.candle_notify SELECT notify_candles.timeframe WHERE enabled ON CONFLICT DO NOTHING;
+END;
+COMMENT ON FUNCTION tradekeep.notify_candles(tradekeep.timeframe, boolean) IS
+'sends NOTIFY tradekeep_candle when candles of a timeframe close, or no longer: {"timeframe": "1m", "ts": start, "symbols": [...]}, of each symbol the newest that a statement closed. For the level admin';
+
+-- A payload has room for 8,000 bytes; a symbol in JSON takes up to 3,074 of them.
+CREATE FUNCTION tradekeep.send_candle_notes(symbols text[], timeframes tradekeep.timeframe[], starts timestamptz[]) RETURNS void
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT pg_notify('tradekeep_candle', json_build_object('timeframe', chunk.timeframe,
+		'ts', to_char(chunk.ts AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'symbols', chunk.symbols)::text)
+	FROM (
+		SELECT s.timeframe, s.ts, json_agg(s.symbol ORDER BY s.symbol) AS symbols
+		FROM (
+			SELECT n.symbol, n.timeframe, n.ts, sum(octet_length(to_json(n.symbol)::text) + 2)
+				OVER (PARTITION BY n.timeframe, n.ts ORDER BY n.symbol) / 4000 AS part
+			FROM (
+				SELECT c.symbol, c.timeframe, max(c.ts) AS ts
+				FROM unnest(symbols, timeframes, starts) AS c(symbol, timeframe, ts)
+				GROUP BY c.symbol, c.timeframe) AS n) AS s
+		GROUP BY s.timeframe, s.ts, s.part) AS chunk;
+END;
+COMMENT ON FUNCTION tradekeep.send_candle_notes(text[], tradekeep.timeframe[], timestamptz[]) IS
+'sends what notify_candles() promises, of each symbol and timeframe the newest candle';
+
+CREATE FUNCTION tradekeep.notify_closed_candles() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF TG_OP = 'INSERT' THEN
+		PERFORM tradekeep.send_candle_notes(array_agg(a.symbol), array_agg(a.timeframe), array_agg(a.ts))
+		FROM arrived AS a JOIN tradekeep.candle_notify AS n ON n.timeframe = a.timeframe
+		WHERE a.closed;
+	ELSE
+		PERFORM tradekeep.send_candle_notes(array_agg(a.symbol), array_agg(a.timeframe), array_agg(a.ts))
+		FROM arrived AS a JOIN tradekeep.candle_notify AS n ON n.timeframe = a.timeframe
+		JOIN replaced AS r ON r.symbol = a.symbol AND r.timeframe = a.timeframe AND r.ts = a.ts
+		WHERE a.closed AND NOT r.closed;
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.notify_closed_candles() IS 'notifies of the candles that a statement closed';
+
+CREATE TRIGGER notify_inserted AFTER INSERT ON tradekeep.candle
+	REFERENCING NEW TABLE AS arrived FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.notify_closed_candles();
+CREATE TRIGGER notify_updated AFTER UPDATE ON tradekeep.candle
+	REFERENCING OLD TABLE AS replaced NEW TABLE AS arrived
+	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.notify_closed_candles();
+ALTER TABLE tradekeep.candle DISABLE TRIGGER notify_inserted, DISABLE TRIGGER notify_updated;
 
 -- sweep: TTL policies, and how the sweeper fares with them
 
@@ -26,15 +295,23 @@ SELECT pg_catalog.pg_extension_config_dump('tradekeep.ttl_policy',
 
 CREATE VIEW tradekeep.effective_ttl_policy AS
 	SELECT p.relation, p.column_name, p.keep, p.unit, p.keep_rows, p.key_columns, p.batch_size,
-		p.rate_limit, p.lock_timeout, p.sweep_interval, p.paused
+		p.rate_limit, p.lock_timeout, p.sweep_interval, p.paused, false AS candle_retention
 	FROM tradekeep.ttl_policy AS p
 	WHERE EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = p.relation)
 	UNION ALL
-	SELECT b.relation, 'sweep_after', interval '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, false
-	FROM (VALUES ('tradekeep.claim'::regclass), ('tradekeep.signal'::regclass)) AS b(relation)
-	WHERE NOT EXISTS (SELECT FROM tradekeep.ttl_policy AS p WHERE p.relation = b.relation);
+	SELECT b.relation, b.column_name, interval '0', NULL, b.keep_rows, NULL, NULL, NULL, NULL, b.sweep_interval,
+		false, b.relation = 'tradekeep.candle'::regclass
+	FROM (VALUES
+		('tradekeep.claim'::regclass, 'sweep_after', NULL::bigint, NULL::interval),
+		('tradekeep.signal'::regclass, 'sweep_after', NULL, NULL),
+		('tradekeep.tick'::regclass, 'sweep_after', NULL, NULL),
+		('tradekeep.candle_correction'::regclass, 'corrected_at', 10000, interval '1 min'),
+		('tradekeep.candle'::regclass, 'ts', NULL, interval '1 min')
+	) AS b(relation, column_name, keep_rows, sweep_interval)
+	WHERE NOT EXISTS (SELECT FROM tradekeep.ttl_policy AS p WHERE p.relation = b.relation)
+		AND (b.relation <> 'tradekeep.candle'::regclass OR EXISTS (SELECT FROM tradekeep.candle_retention));
 COMMENT ON VIEW tradekeep.effective_ttl_policy IS
-'the policies that the sweeper applies: those of set_ttl(), and those that are built in where none was set';
+'the policies that the sweeper applies: those of set_ttl(), and those that are built in where none was set; for candles, by set_candle_retention()';
 
 CREATE TABLE tradekeep.sweep_state (
 	relation regclass NOT NULL PRIMARY KEY,
@@ -133,8 +410,6 @@ COMMENT ON FUNCTION tradekeep.wake_sweeper() IS
 
 SELECT tradekeep.wake_sweeper();
 
--- metrics: doctor() looks at the sweeper too
-
 CREATE OR REPLACE FUNCTION tradekeep.doctor(OUT check_name text, OUT status text, OUT detail text, OUT remedy text)
 	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
@@ -184,20 +459,24 @@ BEGIN ATOMIC
 			format('SELECT tradekeep.grant_access(%L, ''writer'') as the owner of the extension', current_user))
 	) AS c(check_name, passed, severity, good, bad, remedy);
 END;
+COMMENT ON FUNCTION tradekeep.doctor() IS
+'checks the installation as the current role sees it: a row a check, status ok, warning or error, and what to do about it';
 
--- access: the new functions, and routines that are procedures
-
+-- What reads is STABLE or IMMUTABLE, what writes is VOLATILE; only the exceptions have names.
 CREATE OR REPLACE VIEW tradekeep.function_access AS
 	SELECT p.oid::regprocedure AS function,
 		CASE
 			WHEN p.proname IN ('grant_access', 'revoke_access', 'apply_access', 'type_names',
-				'keep_newest_candle', 'wake_sweeper') THEN 'owner'
-			WHEN p.proname IN ('set_scope', 'reset_stats') THEN 'admin'
+				'keep_newest_candle', 'wake_sweeper',
+				'arm_candle_notify', 'send_candle_notes', 'notify_closed_candles') THEN 'owner'
+			WHEN p.proname IN ('set_scope', 'reset_stats', 'set_candle_retention', 'cleanup_old_candles',
+				'notify_candles') THEN 'admin'
 			WHEN p.provolatile = 'v' THEN 'writer'
 			ELSE 'reader'
 		END AS level
 	FROM pg_catalog.pg_proc AS p
 	WHERE p.pronamespace = 'tradekeep'::regnamespace;
+COMMENT ON VIEW tradekeep.function_access IS 'the lowest level that may call each function';
 
 CREATE OR REPLACE FUNCTION tradekeep.apply_access(role name, level text) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -211,12 +490,14 @@ BEGIN
 	EXECUTE format('GRANT USAGE ON TYPE %s TO %I', tradekeep.type_names(), role);
 	EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA tradekeep TO %I', role);
 	IF rank >= 2 THEN
-		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.claim, tradekeep.signal, tradekeep.candle TO %I', role);
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.claim, tradekeep.signal, tradekeep.candle, tradekeep.tick TO %I',
+			role);
 		EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA tradekeep TO %I', role);
 	END IF;
 	IF rank >= 3 THEN
-		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.scope TO %I', role);
-		EXECUTE format('GRANT TRUNCATE ON tradekeep.claim, tradekeep.signal, tradekeep.candle TO %I', role);
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.scope, tradekeep.candle_retention, tradekeep.candle_notify TO %I',
+			role);
+		EXECUTE format('GRANT TRUNCATE ON tradekeep.claim, tradekeep.signal, tradekeep.candle, tradekeep.tick TO %I', role);
 	END IF;
 	FOR callable IN
 		SELECT f.function FROM tradekeep.function_access AS f
@@ -226,6 +507,8 @@ BEGIN
 	END LOOP;
 END
 $$;
+COMMENT ON FUNCTION tradekeep.apply_access(name, text) IS
+'grants a role all that a level may do, without remembering it; update scripts call it for every row of tradekeep.access';
 
 CREATE OR REPLACE FUNCTION tradekeep.revoke_access(role name) RETURNS boolean
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -243,6 +526,8 @@ BEGIN
 	RETURN FOUND;
 END
 $$;
+COMMENT ON FUNCTION tradekeep.revoke_access(name) IS
+'takes from a role all that grant_access() gave it; false when nothing was remembered. For the owner of the extension';
 
 REVOKE ALL ON ALL TABLES IN SCHEMA tradekeep FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA tradekeep FROM PUBLIC;
