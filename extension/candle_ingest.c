@@ -38,7 +38,7 @@ typedef struct Ingest
 {
 	text	   *symbol;			/* null: as the message has it */
 	Timeframe	timeframe;		/* 0: likewise */
-	TimestampTz at;				/* when pages were made; 0: they say it, or now */
+	TimestampTz at;				/* when pages were made; DT_NOBEGIN: they say it, or now */
 	Candle	   *candles;
 	int			ncandles;
 	int			room;
@@ -115,6 +115,14 @@ read_time(float8 epoch, int row)
 	if (epoch >= FIRST_MICROSECONDS)
 		return epoch_ms_to_time(epoch / 1000, row);
 	return epoch_ms_to_time(epoch, row);
+}
+
+/* The end of a candle whose last millisecond, or microsecond, this is. */
+static TimestampTz
+read_end(float8 epoch, int row)
+{
+	return read_time(epoch >= FIRST_MICROSECONDS ? epoch + 1 : epoch, row) +
+		(epoch >= FIRST_MICROSECONDS ? 0 : 1000);
 }
 
 /* Adds a bar whose numbers are these; the rest is for the caller to fill in. */
@@ -271,9 +279,8 @@ read_row(Ingest *ingest, JsonbContainer *array, const char *symbol, TimestampTz 
 	set_symbol(candle, symbol, row);
 	if (size == 12 && candle->timeframe == 0)
 	{
-		float8		closing = json_number(getIthJsonbValueFromContainer(array, 6), "row", row,
-										  "closing time");
-		TimestampTz end = read_time(closing, row) + (closing >= FIRST_MICROSECONDS ? 1 : 1000);
+		TimestampTz end = read_end(json_number(getIthJsonbValueFromContainer(array, 6), "row", row,
+											   "closing time"), row);
 
 		if (!time_fits(candle->ts) ||
 			!timeframe_of_candle(candle->ts, end, &candle->timeframe))
@@ -315,9 +322,9 @@ read_bybit_page(Ingest *ingest, JsonbContainer *message, JsonbContainer *result,
 	JsonbValue *made = find_field(message, "time");
 	TimestampTz at = ingest->at;
 
-	if (at == 0 && made != NULL)
+	if (at == DT_NOBEGIN && made != NULL)
 		at = read_time(json_number(made, "row", next_row(ingest), "\"time\""), next_row(ingest));
-	read_page(ingest, list, find_string(result, "symbol"), at != 0 ? at : GetCurrentTimestamp());
+	read_page(ingest, list, find_string(result, "symbol"), at != DT_NOBEGIN ? at : GetCurrentTimestamp());
 }
 
 static void
@@ -350,7 +357,7 @@ read_message(Ingest *ingest, Jsonb *message)
 		refuse_shape(next_row(ingest), "neither an object nor an array");
 	if (JB_ROOT_IS_ARRAY(message))
 		read_page(ingest, &message->root, NULL,
-				  ingest->at != 0 ? ingest->at : GetCurrentTimestamp());
+				  ingest->at != DT_NOBEGIN ? ingest->at : GetCurrentTimestamp());
 	else
 		read_object(ingest, &message->root);
 }
@@ -360,6 +367,7 @@ common_arguments(FunctionCallInfo fcinfo, Ingest *ingest, const char *what)
 {
 	require_writable("tradekeep.ingest_kline");
 	memset(ingest, 0, sizeof(Ingest));
+	ingest->at = DT_NOBEGIN;
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_BATCH),

@@ -81,7 +81,8 @@ begin_walk(FunctionCallInfo fcinfo, Walk *walk,
 {
 	memset(walk, 0, sizeof(Walk));
 	InitMaterializedSRF(fcinfo, 0);
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) ||
+		(!PG_ARGISNULL(2) && PG_GETARG_TIMESTAMPTZ(2) == DT_NOEND))
 		return false;
 	walk->receiver.receiveSlot = receive;
 	walk->receiver.rStartup = receive_startup;

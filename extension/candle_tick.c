@@ -74,6 +74,7 @@ typedef struct TickBatch
 	int64		known;
 	int64		late;
 	int64		candles;
+	Candle		newest;			/* candle of ticks before this call; no symbol: none */
 } TickBatch;
 
 /* Candles of ticks, and how many of their ticks are stored. */
@@ -88,11 +89,12 @@ static Statement select_sources = {
 	.argtypes = {TEXTOID, TIMEFRAMEOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 
-/* The newest candle, if it is one of ticks, and open. */
-static Statement select_open = {
-	.sql = "SELECT n.ts FROM (SELECT c.ts, c.closed, c.sources FROM tradekeep.candle AS c"
-	" WHERE c.symbol OPERATOR(pg_catalog.=) $1 AND c.timeframe OPERATOR(pg_catalog.=) $2"
-	" ORDER BY c.ts DESC LIMIT 1) AS n WHERE NOT n.closed AND n.sources IS NOT NULL",
+/* The newest candle of ticks. */
+static Statement select_newest_candle = {
+	.sql = "SELECT c.ts, c.open, c.high, c.low, c.close, c.volume, c.closed, c.sources"
+	" FROM tradekeep.candle AS c WHERE c.symbol OPERATOR(pg_catalog.=) $1"
+	" AND c.timeframe OPERATOR(pg_catalog.=) $2 AND c.sources IS NOT NULL"
+	" ORDER BY c.ts DESC LIMIT 1",
 	.nargs = 2,
 	.argtypes = {TEXTOID, TIMEFRAMEOID}
 };
@@ -277,21 +279,36 @@ find_late(TickBatch *batch)
 	}
 }
 
+static void
+find_newest_candle(TickBatch *batch)
+{
+	Datum		values[] = {PointerGetDatum(batch->symbol), TimeframeGetDatum(batch->timeframe)};
+
+	if (execute_latest(&select_newest_candle, values) > 0)
+		batch->newest = (Candle)
+	{
+		.symbol = batch->symbol,.timeframe = batch->timeframe,
+			.ts = DatumGetTimestampTz(value_of(0, 1)),.open = DatumGetFloat8(value_of(0, 2)),
+			.high = DatumGetFloat8(value_of(0, 3)),.low = DatumGetFloat8(value_of(0, 4)),
+			.close = DatumGetFloat8(value_of(0, 5)),.volume = DatumGetFloat8(value_of(0, 6)),
+			.closed = DatumGetBool(value_of(0, 7)),.derived = true,
+			.sources = DatumGetInt32(value_of(0, 8))
+	};
+	SPI_freetuptable(SPI_tuptable);
+}
+
 /* The newest candle closes when the next one begins, whether it gets ticks or not. */
 static void
 add_open_candle(TickBatch *batch)
 {
-	Datum		values[] = {PointerGetDatum(batch->symbol), TimeframeGetDatum(batch->timeframe)};
-	bool		found = execute_latest(&select_open, values) > 0;
-	TimestampTz start = found ? DatumGetTimestampTz(value_of(0, 1)) : 0;
+	bool		missing = batch->newest.symbol != NULL && !batch->newest.closed;
 
-	SPI_freetuptable(SPI_tuptable);
-	for (int i = 0; found && i < batch->ngroups; i++)
-		found = batch->groups[i].start != start;
-	if (found)
+	for (int i = 0; missing && i < batch->ngroups; i++)
+		missing = batch->groups[i].start != batch->newest.ts;
+	if (missing)
 		batch->groups[batch->ngroups++] = (TickGroup)
 	{
-		.start = start
+		.start = batch->newest.ts
 	};
 }
 
@@ -396,19 +413,28 @@ make_candles(TickBatch *batch)
 	Datum		symbol = PointerGetDatum(batch->symbol);
 	Candle	   *candles = palloc(sizeof(Candle) * batch->ngroups);
 	CandleOutcome *outcomes = palloc(sizeof(CandleOutcome) * batch->ngroups);
-	TimestampTz newest;
+	TimestampTz newest = batch->newest.symbol != NULL ? batch->newest.ts : DT_NOBEGIN;
 	int			ncandles = 0;
 
-	if (execute_latest(&select_newest, &symbol) == 0)
-		return;
-	newest = DatumGetTimestampTz(value_of(0, 1));
+	/* Of later ticks that are gone, their candle is left. */
+	if (execute_latest(&select_newest, &symbol) > 0)
+		newest = Max(newest, DatumGetTimestampTz(value_of(0, 1)));
 	SPI_freetuptable(SPI_tuptable);
 	for (int i = 0; i < batch->ngroups; i++)
 	{
-		if (batch->groups[i].late)
+		const TickGroup *group = &batch->groups[i];
+		Candle	   *candle = &candles[ncandles];
+
+		if (!group->late)
+			make_candle(batch, group->start, newest, candle);
+		else if (group->start == batch->newest.ts && !batch->newest.closed)
+		{
+			*candle = batch->newest;
+			candle->closed = newest >= candle_end(batch->timeframe, group->start);
+		}
+		else
 			continue;
-		make_candle(batch, batch->groups[i].start, newest, &candles[ncandles]);
-		if (candles[ncandles].sources > 0)
+		if (candle->sources > 0)
 			ncandles++;
 	}
 	store_candles(candles, ncandles, outcomes);
@@ -431,8 +457,9 @@ upsert_ticks(FunctionCallInfo fcinfo, TickBatch *batch)
 	SPI_connect();
 	if (batch->nticks > 0)
 	{
-		find_late(batch);
+		find_newest_candle(batch);
 		add_open_candle(batch);
+		find_late(batch);
 		store_ticks(batch);
 		make_candles(batch);
 	}

@@ -49,7 +49,7 @@ CREATE FUNCTION tradekeep.candle_stats(OUT symbol text, OUT timeframe tradekeep.
 	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE ROWS 100
 BEGIN ATOMIC
 	SELECT s.symbol, s.timeframe, s.candles, s.first, s.last,
-		tradekeep.count_candles(s.timeframe, s.first, tradekeep.candle_end(s.timeframe, s.last)) - s.candles,
+		tradekeep.count_candles(s.timeframe, s.first, s.last) + 1 - s.candles,
 		(pg_total_relation_size('tradekeep.candle'::regclass) * s.candles / sum(s.candles) OVER ())::bigint
 	FROM (
 		SELECT c.symbol, c.timeframe, count(*) AS candles, min(c.ts) AS first, max(c.ts) AS last
@@ -176,10 +176,11 @@ CREATE FUNCTION tradekeep.cleanup_old_candles(keep interval, timeframe tradekeep
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	cutoff CONSTANT timestamptz := (statement_timestamp() AT TIME ZONE 'UTC' - keep) AT TIME ZONE 'UTC';
+	cutoff timestamptz;
 	deleted bigint;
 BEGIN
 	PERFORM tradekeep.check_keep(keep);
+	cutoff := (statement_timestamp() AT TIME ZONE 'UTC' - keep) AT TIME ZONE 'UTC';
 	WITH old AS MATERIALIZED (
 		SELECT c.ctid AS id FROM tradekeep.candle AS c
 		WHERE c.ts <= cutoff AND (cleanup_old_candles.timeframe IS NULL OR c.timeframe = cleanup_old_candles.timeframe)
