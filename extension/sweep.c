@@ -49,6 +49,9 @@ PG_FUNCTION_INFO_V1(tradekeep_sweep);
 /* How often a table that keeps a number of rows is counted, although nothing changed. */
 #define COUNT_AGAIN		(10 * USECS_PER_MINUTE)
 
+/* By how much a nap may be too long; the next one is shorter by that. */
+#define NAP_LAG			(10 * INT64CONST(1000))
+
 /* A table that has to wait longer than this for its rate comes again later. */
 #define LONGEST_PAUSE	(200 * INT64CONST(1000))
 
@@ -255,7 +258,7 @@ count_for_rate(SweepRun *run, TimestampTz began, int64 rows)
 	int			rate = run->policy->rate_limit;
 
 	if (rate > 0)
-		*run->free_at = Max(*run->free_at, began) + rows * USECS_PER_SEC / rate;
+		*run->free_at = Max(*run->free_at, began - NAP_LAG) + rows * USECS_PER_SEC / rate;
 }
 
 static void
