@@ -50,8 +50,9 @@
 #define owns_table(relid, role) pg_class_ownercheck(relid, role)
 #endif
 
-/* From 17 on, waiting has a name of its own. */
+/* From 17 on, waiting has a name of its own, and transactions have a timeout. */
 #if PG_VERSION_NUM >= 170000
+#define HAVE_TRANSACTION_TIMEOUT
 #include "utils/wait_event.h"
 #define extension_wait_event(name) WaitEventExtensionNew(name)
 #else

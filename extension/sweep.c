@@ -49,6 +49,9 @@ PG_FUNCTION_INFO_V1(tradekeep_sweep);
 /* How often a table that keeps a number of rows is counted, although nothing changed. */
 #define COUNT_AGAIN		(10 * USECS_PER_MINUTE)
 
+/* By how much a nap may be too long; the next one is shorter by that. */
+#define NAP_LAG			(10 * INT64CONST(1000))
+
 /* A table that has to wait longer than this for its rate comes again later. */
 #define LONGEST_PAUSE	(200 * INT64CONST(1000))
 
@@ -108,6 +111,17 @@ end_step(MemoryContext context)
 	SPI_commit();
 }
 
+/* By hand, the rights that the caller had at the beginning may be gone. */
+static void
+enter_step(Step *step, TtlTable *table, Oid relid, LOCKMODE lockmode, OwnerScope *scope)
+{
+	enter_table(table, step->run->policy, relid, lockmode, scope);
+	if (!sweep_in_worker && !has_privs_of_role(scope->userid, table->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table %s has another owner now", table->name)));
+}
+
 /* The parts are found under the same rights as everything else. */
 static void
 find_parts(Step *step)
@@ -116,7 +130,7 @@ find_parts(Step *step)
 	OwnerScope	scope;
 	MemoryContext context;
 
-	enter_table(&table, step->run->policy, step->run->policy->relid, AccessShareLock, &scope);
+	enter_step(step, &table, step->run->policy->relid, AccessShareLock, &scope);
 	context = MemoryContextSwitchTo(step->context);
 	step->parts = list_parts(&table);
 	MemoryContextSwitchTo(context);
@@ -129,7 +143,7 @@ sweep_batch(Step *step)
 	TtlTable	table;
 	OwnerScope	scope;
 
-	enter_table(&table, step->run->policy, step->part.relid, RowExclusiveLock, &scope);
+	enter_step(step, &table, step->part.relid, RowExclusiveLock, &scope);
 	if (!step->begun)
 		step->batch.from = first_value(&table);
 	step->begun = true;
@@ -144,9 +158,9 @@ sweep_partition(Step *step)
 	TtlTable	table;
 	OwnerScope	scope;
 
-	enter_table(&table, step->run->policy, step->part.parent, AccessExclusiveLock, &scope);
+	enter_step(step, &table, step->part.parent, AccessExclusiveLock, &scope);
 	leave_owner(&scope);
-	enter_table(&table, step->run->policy, step->part.relid, AccessExclusiveLock, &scope);
+	enter_step(step, &table, step->part.relid, AccessExclusiveLock, &scope);
 	step->dropped = drop_part(&table, &step->part);
 	leave_owner(&scope);
 }
@@ -255,7 +269,7 @@ count_for_rate(SweepRun *run, TimestampTz began, int64 rows)
 	int			rate = run->policy->rate_limit;
 
 	if (rate > 0)
-		*run->free_at = Max(*run->free_at, began) + rows * USECS_PER_SEC / rate;
+		*run->free_at = Max(*run->free_at, began - NAP_LAG) + rows * USECS_PER_SEC / rate;
 }
 
 static void

@@ -40,6 +40,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 #include "statement.h"
 
@@ -188,7 +189,18 @@ examine_table(TtlTable *table, Relation relation)
 				 errmsg("keep_rows does not work on a partitioned table: %s", table->name)));
 
 	for (int i = 0; i < policy->nkeys; i++)
+	{
+		Oid			type;
+
 		columns[i] = column_number(relation, policy->keys[i]);
+		type = get_atttype(table->relid, columns[i]);
+		if (!OidIsValid(lookup_type_cache(type, TYPECACHE_LT_OPR)->lt_opr))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column %s of table %s is of type %s, which has no order",
+							quote_identifier(policy->keys[i]), table->name,
+							format_type_be(type))));
+	}
 	columns[policy->nkeys] = column_number(relation, policy->column);
 	table->indexed = has_index(relation, columns, policy->nkeys + 1);
 	table->type = get_atttype(table->relid, columns[policy->nkeys]);

@@ -284,6 +284,9 @@ tradekeep_sweep_worker(Datum arg)
 	set_for_worker("search_path", "pg_catalog, pg_temp");
 	set_for_worker("default_transaction_read_only", "off");
 	set_for_worker("statement_timeout", "0");
+#ifdef HAVE_TRANSACTION_TIMEOUT
+	set_for_worker("transaction_timeout", "0");
+#endif
 	set_for_worker("idle_in_transaction_session_timeout", "0");
 
 	while (sweep_enabled)

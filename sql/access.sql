@@ -77,6 +77,15 @@ EXCEPTION WHEN OTHERS THEN
 	RETURN SQLSTATE;
 END
 $$;
+-- A table of each one's own, to set policies for.
+CREATE TABLE public.own_regress_tk_nobody (ts timestamptz PRIMARY KEY);
+CREATE TABLE public.own_regress_tk_reader (LIKE public.own_regress_tk_nobody INCLUDING INDEXES);
+CREATE TABLE public.own_regress_tk_writer (LIKE public.own_regress_tk_nobody INCLUDING INDEXES);
+CREATE TABLE public.own_regress_tk_admin (LIKE public.own_regress_tk_nobody INCLUDING INDEXES);
+ALTER TABLE public.own_regress_tk_nobody OWNER TO regress_tk_nobody;
+ALTER TABLE public.own_regress_tk_reader OWNER TO regress_tk_reader;
+ALTER TABLE public.own_regress_tk_writer OWNER TO regress_tk_writer;
+ALTER TABLE public.own_regress_tk_admin OWNER TO regress_tk_admin;
 CREATE TABLE public.attempts AS SELECT * FROM unnest(ARRAY[
 	$$SELECT '1m'::tradekeep.timeframe$$,
 	$$SELECT tradekeep.candle_start('1h', '2026-01-05Z') IS NOT NULL$$,
@@ -99,6 +108,21 @@ CREATE TABLE public.attempts AS SELECT * FROM unnest(ARRAY[
 	$$SELECT tradekeep.clear_claims() >= 0$$,
 	$$SELECT tradekeep.set_scope('access', '1 h')$$,
 	$$SELECT tradekeep.set_scope('access', NULL)$$,
+	$$SELECT count(*) >= 2 FROM tradekeep.sweep_status$$,
+	$$SELECT count(*) >= 2 FROM tradekeep.effective_ttl_policy$$,
+	$$SELECT count(*) >= 0 FROM tradekeep.sweep_history$$,
+	$$SELECT tradekeep.sweeper_running() = tradekeep.preloaded()$$,
+	$$SELECT tradekeep.set_ttl(format('public.own_%s', current_user)::regclass, 'ts')$$,
+	$$SELECT tradekeep.pause_ttl(format('public.own_%s', current_user)::regclass)$$,
+	$$SELECT tradekeep.preview_ttl(format('public.own_%s', current_user)::regclass)$$,
+	$$SELECT tradekeep.drop_ttl(format('public.own_%s', current_user)::regclass)$$,
+	$$SELECT tradekeep.set_ttl('public.attempts', 'n')$$,
+	$$SELECT tradekeep.pause_ttl('tradekeep.claim')$$,
+	-- In the transaction of a SELECT, who may call it is told that it cannot.
+	$$CALL tradekeep.sweep()$$,
+	$$SELECT tradekeep.wake_sweeper()$$,
+	$$INSERT INTO tradekeep.ttl_policy (relation, column_name) VALUES ('public.attempts', 'n')$$,
+	$$DELETE FROM tradekeep.sweep_state$$,
 	$$INSERT INTO tradekeep.access VALUES (current_user, 'admin')$$,
 	$$SELECT tradekeep.grant_access(current_user, 'admin')$$,
 	$$SELECT tradekeep.apply_access(current_user, 'admin')$$,
@@ -123,6 +147,12 @@ SELECT statement, max(outcome) FILTER (WHERE role = 'regress_tk_nobody') AS nobo
 	max(outcome) FILTER (WHERE role = 'regress_tk_admin') AS admin
 FROM public.attempts JOIN public.outcomes USING (n) GROUP BY n, statement ORDER BY n;
 
+SET ROLE regress_tk_writer;
+CALL tradekeep.sweep();
+RESET ROLE;
+SELECT count(*) AS policies FROM tradekeep.ttl_policy;
+DROP TABLE public.own_regress_tk_nobody, public.own_regress_tk_reader, public.own_regress_tk_writer, public.own_regress_tk_admin;
+
 -- What was granted is remembered, and each level replaces the one before: downwards too.
 SELECT * FROM tradekeep.access ORDER BY role;
 SELECT tradekeep.grant_access('regress_tk_admin', 'reader'), tradekeep.grant_access('regress_tk_reader', 'writer');
@@ -133,7 +163,8 @@ SELECT relname, privileges FROM pg_temp.usable WHERE role = 'regress_tk_reader';
 
 -- revoke_access() takes it all back.
 SELECT tradekeep.revoke_access('regress_tk_admin'), tradekeep.revoke_access('regress_tk_admin') AS again;
-SELECT has_schema_privilege('regress_tk_admin', 'tradekeep', 'USAGE') AS schema, has_type_privilege('regress_tk_admin', 'tradekeep.timeframe', 'USAGE') AS type;
+SELECT has_schema_privilege('regress_tk_admin', 'tradekeep', 'USAGE') AS schema, has_type_privilege('regress_tk_admin', 'tradekeep.timeframe', 'USAGE') AS type,
+	has_function_privilege('regress_tk_admin', 'tradekeep.sweep(regclass)', 'EXECUTE') AS procedure;
 SELECT count(*) FROM pg_temp.usable WHERE role = 'regress_tk_admin';
 SELECT bool_or(may_any) AS may_any FROM pg_temp.callable WHERE role = 'regress_tk_admin';
 SELECT * FROM tradekeep.access ORDER BY role;

@@ -17,6 +17,8 @@ FROM health(), pg_extension WHERE extname = 'tradekeep';
 SELECT check_name, CASE WHEN check_name NOT IN ('preload', 'fsync') THEN status END AS status,
 	status IN ('ok', 'warning', 'error') AS known, detail <> '' AS said, (remedy IS NULL) = (status = 'ok') AS mended
 FROM doctor();
+-- The sweeper runs where the library is preloaded.
+SELECT sweeper_running() = preloaded AS sweeper FROM health();
 SELECT (status = 'ok') = preloaded AS preload FROM doctor(), health() WHERE check_name = 'preload';
 SELECT (status = 'ok') = (current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean) AS fsync
 FROM doctor() WHERE check_name = 'fsync';
