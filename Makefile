@@ -18,7 +18,8 @@ DATA_built = extension/tradekeep--$(EXTVERSION).sql
 UPDATES = extension/tradekeep--0.1.0--0.2.0.sql
 
 # Both runners create the extension themselves, so that any test can run alone.
-REGRESS = timeframe claim scope lease signal candle sweep metrics access
+REGRESS = timeframe claim scope lease signal candle candle_ingest candle_read candle_tick candle_keep \
+	sweep metrics access
 REGRESS_OPTS = --load-extension=tradekeep
 ISOLATION = $(sort $(basename $(notdir $(wildcard tests/isolation/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=tests/isolation --load-extension=tradekeep
