@@ -78,7 +78,7 @@ static ProbeTable candle_table = {.name = "candle",.nkeys = 3};
 	" RETURNING symbol, timeframe, ts, xmax OPERATOR(pg_catalog.=) '0'::pg_catalog.xid"
 
 static Statement insert_new = {
-	.sql = INSERT_CANDLES " ON CONFLICT (symbol, timeframe, ts) DO NOTHING" RETURNING_KEY,
+	.sql = INSERT_CANDLES " ON CONFLICT (symbol, timeframe, ts) DO NOTHING",
 	.nargs = 9,
 	.argtypes = {TEXTARRAYOID, TIMEFRAMEARRAYOID, TIMESTAMPTZARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
 	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID}
@@ -92,7 +92,7 @@ static Statement upsert_all = {
 
 /* The same for derived ones. */
 static Statement insert_new_derived = {
-	.sql = INSERT_DERIVED " ON CONFLICT (symbol, timeframe, ts) DO NOTHING" RETURNING_KEY,
+	.sql = INSERT_DERIVED " ON CONFLICT (symbol, timeframe, ts) DO NOTHING",
 	.nargs = 10,
 	.argtypes = {TEXTARRAYOID, TIMEFRAMEARRAYOID, TIMESTAMPTZARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
 	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID, INT4ARRAYOID}
@@ -421,14 +421,21 @@ make_columns(Row **rows, int nrows, Datum *columns, int ncolumns)
 													 types[i].align));
 }
 
+/* The bars of a batch are all derived, or all supplied. */
+static bool
+is_derived(Row **rows)
+{
+	return rows[0]->bars->candle->derived;
+}
+
 /*
- * Runs one of the two statements for the survivors of the rows, and notes which it wrote.
- * It gives their keys back in the order in which it got them; a row that was inserted has
+ * Upserts the survivors of the rows, and notes which were written.  The statement gives their keys back in the order in which it got them; a row that was inserted has
  * no xmax.
  */
 static void
-write_rows(Statement *statement, Row **rows, int nrows)
+upsert_rows(Row **rows, int nrows)
 {
+	Statement  *statement = is_derived(rows) ? &upsert_all_derived : &upsert_all;
 	Datum		columns[10];
 	int			next = 0;
 
@@ -493,13 +500,6 @@ keep_writable(Row **rows, int nrows, bool *known)
 	return kept;
 }
 
-/* The bars of a batch are all derived, or all supplied. */
-static bool
-is_derived(Row **rows)
-{
-	return rows[0]->bars->candle->derived;
-}
-
 /* Batches are mostly all new or all known: a few of their rows tell which. */
 static bool
 look_new(Row **rows, int nrows)
@@ -515,26 +515,24 @@ look_new(Row **rows, int nrows)
 }
 
 /*
- * The first attempt: inserts the rows as new, and nothing else.  True when that settled
- * all of them; otherwise it is undone.
+ * The first attempt: inserts the rows as new, and nothing else.  True when that was right
+ * for all of them; otherwise it is undone.
  */
 static bool
 insert_new_rows(Row **rows, int nrows)
 {
-	Row		  **left = palloc(sizeof(Row *) * nrows);
+	Statement  *statement = is_derived(rows) ? &insert_new_derived : &insert_new;
+	Datum		columns[10];
 	Attempt		attempt;
-	int			nleft = 0;
+	bool		all;
 
 	for (int i = 0; i < nrows; i++)
 		judge_row(rows[i], NULL);
+	make_columns(rows, nrows, columns, statement->nargs);
 	begin_attempt(&attempt);
 	PG_TRY();
 	{
-		write_rows(is_derived(rows) ? &insert_new_derived : &insert_new, rows, nrows);
-		for (int i = 0; i < nrows; i++)
-			if (rows[i]->survivor != NULL)
-				left[nleft++] = rows[i];
-		nleft = keep_writable(left, nleft, NULL);
+		all = run_statement(statement, columns, NULL) == nrows;
 	}
 	PG_CATCH();
 	{
@@ -542,12 +540,11 @@ insert_new_rows(Row **rows, int nrows)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-
-	if (nleft == 0)
+	if (all)
 		keep_attempt(&attempt);
 	else
 		undo_attempt(&attempt);
-	return nleft == 0;
+	return all;
 }
 
 /* Stores rows in the order of their keys. */
@@ -567,7 +564,7 @@ store_rows(Row **rows, int nrows)
 					 errmsg("could not store candles after %d rounds", MAX_ROUNDS),
 					 errhint("Retry. If it never works, look for triggers on"
 							 " tradekeep.candle.")));
-		write_rows(is_derived(rows) ? &upsert_all_derived : &upsert_all, rows, nrows);
+		upsert_rows(rows, nrows);
 		for (int i = 0; i < nrows; i++)
 			if (rows[i]->survivor != NULL)
 				rows[left++] = rows[i];

@@ -288,18 +288,31 @@ CREATE TABLE tradekeep.candle_notify (
 ) USING heap;
 COMMENT ON TABLE tradekeep.candle_notify IS 'the timeframes of which NOTIFY tells the closing of candles';
 
--- Only while a timeframe stands there do statements pay for the triggers.
+-- Only while a timeframe stands there do statements pay for the triggers: even a disabled one would make
+-- every statement keep a copy of its rows.
 CREATE FUNCTION tradekeep.arm_candle_notify() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	verb CONSTANT text := CASE WHEN EXISTS (SELECT FROM tradekeep.candle_notify) THEN 'ENABLE' ELSE 'DISABLE' END;
+	armed CONSTANT boolean := EXISTS (SELECT FROM pg_trigger AS t
+		WHERE t.tgrelid = 'tradekeep.candle'::regclass AND t.tgname = 'notify_inserted');
+	wanted CONSTANT boolean := EXISTS (SELECT FROM tradekeep.candle_notify);
 BEGIN
-	EXECUTE format('ALTER TABLE tradekeep.candle %1$s TRIGGER notify_inserted, %1$s TRIGGER notify_updated', verb);
+	IF armed AND NOT wanted THEN
+		DROP TRIGGER notify_inserted ON tradekeep.candle;
+		DROP TRIGGER notify_updated ON tradekeep.candle;
+	ELSIF wanted AND NOT armed THEN
+		CREATE TRIGGER notify_inserted AFTER INSERT ON tradekeep.candle
+			REFERENCING NEW TABLE AS arrived
+			FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.notify_closed_candles();
+		CREATE TRIGGER notify_updated AFTER UPDATE ON tradekeep.candle
+			REFERENCING OLD TABLE AS replaced NEW TABLE AS arrived
+			FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.notify_closed_candles();
+	END IF;
 	RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION tradekeep.arm_candle_notify() IS 'enables the triggers that notify while there is something to notify of';
+COMMENT ON FUNCTION tradekeep.arm_candle_notify() IS 'makes the triggers that notify, while there is something to notify of';
 
 CREATE TRIGGER arm_candle_notify AFTER INSERT OR DELETE OR TRUNCATE ON tradekeep.candle_notify
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_candle_notify();
@@ -353,10 +366,3 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION tradekeep.notify_closed_candles() IS 'notifies of the candles that a statement closed';
-
-CREATE TRIGGER notify_inserted AFTER INSERT ON tradekeep.candle
-	REFERENCING NEW TABLE AS arrived FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.notify_closed_candles();
-CREATE TRIGGER notify_updated AFTER UPDATE ON tradekeep.candle
-	REFERENCING OLD TABLE AS replaced NEW TABLE AS arrived
-	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.notify_closed_candles();
-ALTER TABLE tradekeep.candle DISABLE TRIGGER notify_inserted, DISABLE TRIGGER notify_updated;

@@ -233,6 +233,8 @@ bybit_interval(const char *interval)
 static void
 read_bybit(Ingest *ingest, const char *topic, JsonbContainer *data)
 {
+	static const char *const names[NUMBERS] =
+	{"start", "open", "high", "low", "close", "volume"};
 	char	   *interval = pstrdup(topic + strlen("kline."));
 	char	   *symbol = strchr(interval, '.');
 
@@ -244,18 +246,16 @@ read_bybit(Ingest *ingest, const char *topic, JsonbContainer *data)
 		JsonbValue *element = getIthJsonbValueFromContainer(data, i);
 		JsonbContainer *bar = element->val.binary.data;
 		int			row = next_row(ingest);
+		JsonbValue *values[NUMBERS];
 		Candle	   *candle;
 		bool		closed;
 
 		if (element->type != jbvBinary || !JsonContainerIsObject(bar))
 			refuse_shape(row, "\"data\" is not an array of objects");
+		for (int j = 0; j < NUMBERS; j++)
+			values[j] = find_field(bar, names[j]);
 		closed = find_flag(ingest, bar, "confirm");
-		candle = add_candle(ingest, (JsonbValue *[])
-							{
-								find_field(bar, "start"), find_field(bar, "open"),
-								find_field(bar, "high"), find_field(bar, "low"),
-								find_field(bar, "close"), find_field(bar, "volume")
-							});
+		candle = add_candle(ingest, values);
 		set_symbol(candle, symbol, row);
 		set_timeframe(candle, bybit_interval(interval), row);
 		candle->closed = closed;

@@ -21,11 +21,19 @@
 PG_FUNCTION_INFO_V1(tradekeep_candle_gaps);
 PG_FUNCTION_INFO_V1(tradekeep_candles_filled);
 
-#define WHERE_IN_RANGE \
+#define WHERE_SERIES \
 	" FROM tradekeep.candle AS c WHERE c.symbol OPERATOR(pg_catalog.=) $1" \
-	" AND c.timeframe OPERATOR(pg_catalog.=) $2 AND c.ts OPERATOR(pg_catalog.>=) $3" \
-	" AND c.ts OPERATOR(pg_catalog.<) $4 ORDER BY c.ts"
+	" AND c.timeframe OPERATOR(pg_catalog.=) $2"
+#define WHERE_IN_RANGE \
+	WHERE_SERIES " AND c.ts OPERATOR(pg_catalog.>=) $3 AND c.ts OPERATOR(pg_catalog.<) $4" \
+	" ORDER BY c.ts"
 
+/* Bounds that do not bind would be compared with each key all the same. */
+static Statement select_all_starts = {
+	.sql = "SELECT c.ts" WHERE_SERIES " ORDER BY c.ts",
+	.nargs = 2,
+	.argtypes = {TEXTOID, TIMEFRAMEOID}
+};
 static Statement select_starts = {
 	.sql = "SELECT c.ts" WHERE_IN_RANGE,
 	.nargs = 4,
@@ -59,6 +67,7 @@ struct Walk
 	ReturnSetInfo *result;
 	Datum		symbol;
 	Timeframe	timeframe;
+	int64		length;			/* of a candle; 0: it varies */
 	TimestampTz next;			/* the start that is expected; DT_NOBEGIN: any */
 	float8		close;			/* of the bar before */
 	bool		begun;			/* there was one */
@@ -92,6 +101,8 @@ begin_walk(FunctionCallInfo fcinfo, Walk *walk,
 	walk->result = (ReturnSetInfo *) fcinfo->resultinfo;
 	walk->symbol = PG_GETARG_DATUM(0);
 	walk->timeframe = PG_GETARG_TIMEFRAME(1);
+	if (walk->timeframe != TIMEFRAME_MONTH)
+		walk->length = (int64) walk->timeframe * USECS_PER_SEC;
 	walk->next = DT_NOBEGIN;
 	range[0] = walk->symbol;
 	range[1] = TimeframeGetDatum(walk->timeframe);
@@ -154,7 +165,7 @@ receive_start(TupleTableSlot *slot, DestReceiver *self)
 
 	if (walk->next != DT_NOBEGIN && ts > walk->next)
 		put_gap(walk, ts);
-	walk->next = candle_end(walk->timeframe, ts);
+	walk->next = walk->length > 0 ? ts + walk->length : candle_end(walk->timeframe, ts);
 	return true;
 }
 
@@ -167,7 +178,8 @@ tradekeep_candle_gaps(PG_FUNCTION_ARGS)
 
 	if (!begin_walk(fcinfo, &walk, receive_start, range))
 		return (Datum) 0;
-	stream_statement(&select_starts, range, &walk.receiver);
+	stream_statement(PG_ARGISNULL(2) && PG_ARGISNULL(3) ? &select_all_starts : &select_starts, range,
+					 &walk.receiver);
 	end = end_of_walk(fcinfo, &walk);
 	if (end > walk.next)
 		put_gap(&walk, end);

@@ -172,7 +172,7 @@ compare_ids(const text *a, const text *b)
 		int			a_length = VARSIZE_ANY_EXHDR(a) - a_zeros;
 		int			b_length = VARSIZE_ANY_EXHDR(b) - b_zeros;
 		int			order = a_length != b_length ? a_length - b_length :
-			memcmp(VARDATA_ANY(a) + a_zeros, VARDATA_ANY(b) + b_zeros, a_length);
+		memcmp(VARDATA_ANY(a) + a_zeros, VARDATA_ANY(b) + b_zeros, a_length);
 
 		if (order != 0)
 			return order;
@@ -403,6 +403,8 @@ make_candle(const TickBatch *batch, TimestampTz start, TimestampTz newest, Candl
 		candle->close = ticks[i].price;
 		candle->volume += ticks[i].amount;
 	}
+	if (nticks > 0)
+		check_candle(candle, 0);
 	pfree(ticks);
 	SPI_freetuptable(SPI_tuptable);
 }

@@ -264,20 +264,43 @@ check_unit(const TtlTable *table)
 				 errhint("The unit is 's' for seconds or 'ms' for milliseconds since 1970.")));
 }
 
-/* What tradekeep promises of its own rows is not for a policy to change. */
+/*
+ * What tradekeep promises of its own rows is not for a policy to change: when they expire
+ * is built in (effective_ttl_policy in sweep.sql), and said again here only to be clear.
+ */
 static void
 check_own_table(const TtlPolicy *policy)
 {
+	static const struct
+	{
+		const char *table;
+		const char *column;
+		bool		may_keep;	/* longer */
+	}			own[] =
+
+	{
+		{"claim", "sweep_after", true},
+		{"signal", "sweep_after", true},
+		{"tick", "sweep_after", true},
+		{"candle_correction", "corrected_at", true},
+		{"candle", "ts", false},
+	};
 	char	   *name = get_rel_name(policy->relid);
 
-	if (get_rel_namespace(policy->relid) != get_namespace_oid(TRADEKEEP_SCHEMA, false) ||
-		(strcmp(name, "claim") != 0 && strcmp(name, "signal") != 0 && strcmp(name, "tick") != 0))
+	if (get_rel_namespace(policy->relid) != get_namespace_oid(TRADEKEEP_SCHEMA, false))
 		return;
-	if (strcmp(policy->column, "sweep_after") != 0 || policy->keep_rows > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("tradekeep.%s is swept by sweep_after alone", name),
-				 errhint("Set keep, batch_size, rate_limit, lock_timeout or sweep_interval.")));
+	for (int i = 0; i < lengthof(own); i++)
+		if (strcmp(name, own[i].table) == 0 &&
+			(strcmp(policy->column, own[i].column) != 0 || policy->keep_rows > 0 ||
+			 (!own[i].may_keep && (policy->keep->month != 0 || policy->keep->day != 0 ||
+								   policy->keep->time != 0))))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("when rows of tradekeep.%s expire is built in", name),
+					 errhint("With column_name %s, %sbatch_size, rate_limit, lock_timeout and"
+							 " sweep_interval can be set.%s", own[i].column,
+							 own[i].may_keep ? "keep, " : "",
+							 own[i].may_keep ? "" : " See set_candle_retention().")));
 }
 
 static void

@@ -199,18 +199,31 @@ CREATE TABLE tradekeep.candle_notify (
 ) USING heap;
 COMMENT ON TABLE tradekeep.candle_notify IS 'the timeframes of which NOTIFY tells the closing of candles';
 
--- Only while a timeframe stands there do statements pay for the triggers.
+-- Only while a timeframe stands there do statements pay for the triggers: even a disabled one would make
+-- every statement keep a copy of its rows.
 CREATE FUNCTION tradekeep.arm_candle_notify() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	verb CONSTANT text := CASE WHEN EXISTS (SELECT FROM tradekeep.candle_notify) THEN 'ENABLE' ELSE 'DISABLE' END;
+	armed CONSTANT boolean := EXISTS (SELECT FROM pg_trigger AS t
+		WHERE t.tgrelid = 'tradekeep.candle'::regclass AND t.tgname = 'notify_inserted');
+	wanted CONSTANT boolean := EXISTS (SELECT FROM tradekeep.candle_notify);
 BEGIN
-	EXECUTE format('ALTER TABLE tradekeep.candle %1$s TRIGGER notify_inserted, %1$s TRIGGER notify_updated', verb);
+	IF armed AND NOT wanted THEN
+		DROP TRIGGER notify_inserted ON tradekeep.candle;
+		DROP TRIGGER notify_updated ON tradekeep.candle;
+	ELSIF wanted AND NOT armed THEN
+		CREATE TRIGGER notify_inserted AFTER INSERT ON tradekeep.candle
+			REFERENCING NEW TABLE AS arrived
+			FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.notify_closed_candles();
+		CREATE TRIGGER notify_updated AFTER UPDATE ON tradekeep.candle
+			REFERENCING OLD TABLE AS replaced NEW TABLE AS arrived
+			FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.notify_closed_candles();
+	END IF;
 	RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION tradekeep.arm_candle_notify() IS 'enables the triggers that notify while there is something to notify of';
+COMMENT ON FUNCTION tradekeep.arm_candle_notify() IS 'makes the triggers that notify, while there is something to notify of';
 
 CREATE TRIGGER arm_candle_notify AFTER INSERT OR DELETE OR TRUNCATE ON tradekeep.candle_notify
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_candle_notify();
@@ -265,13 +278,6 @@ END
 $$;
 COMMENT ON FUNCTION tradekeep.notify_closed_candles() IS 'notifies of the candles that a statement closed';
 
-CREATE TRIGGER notify_inserted AFTER INSERT ON tradekeep.candle
-	REFERENCING NEW TABLE AS arrived FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.notify_closed_candles();
-CREATE TRIGGER notify_updated AFTER UPDATE ON tradekeep.candle
-	REFERENCING OLD TABLE AS replaced NEW TABLE AS arrived
-	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.notify_closed_candles();
-ALTER TABLE tradekeep.candle DISABLE TRIGGER notify_inserted, DISABLE TRIGGER notify_updated;
-
 -- sweep: TTL policies, and how the sweeper fares with them
 
 CREATE TABLE tradekeep.ttl_policy (
@@ -294,25 +300,27 @@ COMMENT ON TABLE tradekeep.ttl_policy IS
 SELECT pg_catalog.pg_extension_config_dump('tradekeep.ttl_policy',
 	'WHERE EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = relation)');
 
+-- When rows of ours expire is built in; a row of ttl_policy only overrides how they are swept.
 CREATE VIEW tradekeep.effective_ttl_policy AS
-	SELECT p.relation, p.column_name, p.keep, p.unit, p.keep_rows, p.key_columns, p.batch_size,
-		p.rate_limit, p.lock_timeout, p.sweep_interval, p.paused, false AS candle_retention
-	FROM tradekeep.ttl_policy AS p
-	WHERE EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = p.relation)
-	UNION ALL
-	SELECT b.relation, b.column_name, interval '0', NULL, b.keep_rows, NULL, NULL, NULL, NULL, b.sweep_interval,
-		false, b.relation = 'tradekeep.candle'::regclass
-	FROM (VALUES
-		('tradekeep.claim'::regclass, 'sweep_after', NULL::bigint, NULL::interval),
+	SELECT coalesce(p.relation, b.relation) AS relation, coalesce(b.column_name, p.column_name) AS column_name,
+		coalesce(p.keep, interval '0') AS keep, p.unit, coalesce(b.keep_rows, p.keep_rows) AS keep_rows,
+		p.key_columns, p.batch_size, p.rate_limit, p.lock_timeout,
+		coalesce(p.sweep_interval, b.sweep_interval) AS sweep_interval, coalesce(p.paused, false) AS paused,
+		b.relation IS NOT NULL AND b.relation = 'tradekeep.candle'::regclass AS candle_retention
+	FROM (
+		SELECT p.* FROM tradekeep.ttl_policy AS p
+		WHERE EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = p.relation)) AS p
+	FULL JOIN (VALUES
+		('tradekeep.claim'::regclass, name 'sweep_after', NULL::bigint, NULL::interval),
 		('tradekeep.signal'::regclass, 'sweep_after', NULL, NULL),
 		('tradekeep.tick'::regclass, 'sweep_after', NULL, NULL),
 		('tradekeep.candle_correction'::regclass, 'corrected_at', 10000, interval '1 min'),
 		('tradekeep.candle'::regclass, 'ts', NULL, interval '1 min')
-	) AS b(relation, column_name, keep_rows, sweep_interval)
-	WHERE NOT EXISTS (SELECT FROM tradekeep.ttl_policy AS p WHERE p.relation = b.relation)
-		AND (b.relation <> 'tradekeep.candle'::regclass OR EXISTS (SELECT FROM tradekeep.candle_retention));
+	) AS b(relation, column_name, keep_rows, sweep_interval) ON b.relation = p.relation
+	WHERE coalesce(p.relation, b.relation) <> 'tradekeep.candle'::regclass
+		OR EXISTS (SELECT FROM tradekeep.candle_retention);
 COMMENT ON VIEW tradekeep.effective_ttl_policy IS
-'the policies that the sweeper applies: those of set_ttl(), and those that are built in where none was set; for candles, by set_candle_retention()';
+'the policies that the sweeper applies: those of set_ttl(), and what is built in for the tables of tradekeep; for candles, by set_candle_retention()';
 
 CREATE TABLE tradekeep.sweep_state (
 	relation regclass NOT NULL PRIMARY KEY,
