@@ -202,6 +202,9 @@ record_correction(const Candle *stored, const Candle *incoming)
 	OwnerScope	scope;
 	int			n = 0;
 
+	/* What is replicated brings its record along, if that is published. */
+	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+		return;
 	/* 0.1.0 has no such table. */
 	if (!OidIsValid(get_relname_relid("candle_correction",
 									  get_namespace_oid(TRADEKEEP_SCHEMA, false))))

@@ -2,20 +2,22 @@
  * candle_tick.c
  *		Public trades into candles.
  *
- * Ticks are stored first, each once, and a candle is then made anew from all ticks that are
- * stored for it, in the order of time and id.  So it does not matter how a stream was
- * split, in which order it came, and what of it came twice: not a bit of the result
+ * Ticks are stored first, each once for a timeframe, and a candle is then made anew from all
+ * ticks that are stored for it, in the order of time and id.  So it does not matter how a stream
+ * was split, in which order it came, and what of it came twice: not a bit of the result
  * differs.  A candle is closed when a tick behind it is stored.
  *
- * A lock for each symbol, held until the end of the transaction, keeps two sessions from
- * making a candle without each other's ticks; what is read behind it is read with the latest
- * snapshot.  It is taken before anything else, so that calls for one symbol wait and
- * never deadlock.
+ * A lock for each symbol and timeframe, held until the end of the transaction, keeps two
+ * sessions from making a candle without each other's ticks; what is read behind it is read
+ * with the latest snapshot.  It is taken before anything else, so that calls for one symbol
+ * wait and never deadlock.
  *
  * Ticks stay until their candle is over, and for some grace after that (tick.sweep_after).
  * Then the sweeper takes them, and the candle is what is left.  It says of how many ticks
  * it was made (sources): a candle of which fewer are stored has lost some to the sweeper,
- * and is not made again; ticks that come for it are late, and left out.
+ * and is not made again; ticks that come for it are late, and left out.  So no tick is ever
+ * added to those of such a candle, and the count goes on telling the truth; that ticks of another
+ * timeframe could make up for it is why each has its own.
  */
 #include "candle.h"
 
@@ -58,6 +60,9 @@ typedef struct TickGroup
 	const Tick *ticks;
 	int			nticks;
 	bool		late;
+	bool		derived;		/* it was made before, */
+	int64		stored;			/* and so many of its ticks are there */
+	int64		inserted;
 } TickGroup;
 
 /* A call. */
@@ -68,8 +73,9 @@ typedef struct TickBatch
 	int64		grace;
 	Tick	   *ticks;			/* in order, each once */
 	int			nticks;
-	TickGroup  *groups;			/* in order */
+	TickGroup  *groups;			/* in order; behind them one without ticks, perhaps */
 	int			ngroups;
+	int			nticks_groups;	/* those with ticks */
 	int64		inserted;
 	int64		known;
 	int64		late;
@@ -77,14 +83,17 @@ typedef struct TickBatch
 	Candle		newest;			/* candle of ticks before this call; no symbol: none */
 } TickBatch;
 
-/* Candles of ticks, and how many of their ticks are stored. */
+#define WHERE_SERIES(alias) \
+	" WHERE " alias ".symbol OPERATOR(pg_catalog.=) $1" \
+	" AND " alias ".timeframe OPERATOR(pg_catalog.=) $2"
+#define WHERE_IN_CANDLE \
+	WHERE_SERIES("t") " AND t.ts OPERATOR(pg_catalog.>=) $3 AND t.ts OPERATOR(pg_catalog.<) $4"
+
+/* A candle of ticks, and how many of its ticks are stored. */
 static Statement select_sources = {
-	.sql = "SELECT c.sources, (SELECT pg_catalog.count(*) FROM tradekeep.tick AS t"
-	" WHERE t.symbol OPERATOR(pg_catalog.=) $1 AND t.ts OPERATOR(pg_catalog.>=) $3"
-	" AND t.ts OPERATOR(pg_catalog.<) $4) "
-	"FROM tradekeep.candle AS c WHERE c.symbol OPERATOR(pg_catalog.=) $1"
-	" AND c.timeframe OPERATOR(pg_catalog.=) $2 AND c.ts OPERATOR(pg_catalog.=) $3"
-	" AND c.sources IS NOT NULL",
+	.sql = "SELECT c.sources, (SELECT pg_catalog.count(*) FROM tradekeep.tick AS t" WHERE_IN_CANDLE ")"
+	" FROM tradekeep.candle AS c" WHERE_SERIES("c")
+	" AND c.ts OPERATOR(pg_catalog.=) $3 AND c.sources IS NOT NULL",
 	.nargs = 4,
 	.argtypes = {TEXTOID, TIMEFRAMEOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
@@ -92,49 +101,29 @@ static Statement select_sources = {
 /* The newest candle of ticks. */
 static Statement select_newest_candle = {
 	.sql = "SELECT c.ts, c.open, c.high, c.low, c.close, c.volume, c.closed, c.sources"
-	" FROM tradekeep.candle AS c WHERE c.symbol OPERATOR(pg_catalog.=) $1"
-	" AND c.timeframe OPERATOR(pg_catalog.=) $2 AND c.sources IS NOT NULL"
-	" ORDER BY c.ts DESC LIMIT 1",
+	" FROM tradekeep.candle AS c" WHERE_SERIES("c")
+	" AND c.sources IS NOT NULL ORDER BY c.ts DESC LIMIT 1",
 	.nargs = 2,
 	.argtypes = {TEXTOID, TIMEFRAMEOID}
 };
 static Statement insert_ticks = {
-	.sql = "INSERT INTO tradekeep.tick (symbol, ts, id, price, amount, sweep_after)"
-	" SELECT $1, n.ts, n.id, n.price, n.amount, n.sweep_after"
-	" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-	" pg_catalog.unnest($5), pg_catalog.unnest($6)) AS n(ts, id, price, amount, sweep_after)"
-	" WHERE NOT EXISTS (SELECT FROM tradekeep.tick AS t"
-	" WHERE t.symbol OPERATOR(pg_catalog.=) $1 AND t.ts OPERATOR(pg_catalog.=) n.ts"
-	" AND t.id OPERATOR(pg_catalog.=) n.id)"
-	" ON CONFLICT (symbol, ts, id) DO NOTHING",
-	.nargs = 6,
-	.argtypes = {TEXTOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
-	TIMESTAMPTZARRAYOID}
-};
-
-/* Known ticks, now also of a longer candle, stay until that one is over. */
-static Statement keep_ticks = {
-	.sql = "UPDATE tradekeep.tick AS t SET sweep_after = n.sweep_after"
-	" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
-	" AS n(ts, id, sweep_after)"
-	" WHERE t.symbol OPERATOR(pg_catalog.=) $1 AND t.ts OPERATOR(pg_catalog.=) n.ts"
-	" AND t.id OPERATOR(pg_catalog.=) n.id"
-	" AND t.sweep_after OPERATOR(pg_catalog.<) n.sweep_after",
-	.nargs = 4,
-	.argtypes = {TEXTOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
+	.sql = "INSERT INTO tradekeep.tick (symbol, timeframe, ts, id, price, amount, sweep_after)"
+	" SELECT $1, $2, n.* FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4),"
+	" pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)) AS n"
+	" ON CONFLICT (symbol, timeframe, ts, id) DO NOTHING RETURNING ts",
+	.nargs = 7,
+	.argtypes = {TEXTOID, TIMEFRAMEOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, FLOAT8ARRAYOID,
+	FLOAT8ARRAYOID, TIMESTAMPTZARRAYOID}
 };
 static Statement select_newest = {
-	.sql = "SELECT t.ts FROM tradekeep.tick AS t WHERE t.symbol OPERATOR(pg_catalog.=) $1"
-	" ORDER BY t.ts DESC LIMIT 1",
-	.nargs = 1,
-	.argtypes = {TEXTOID}
+	.sql = "SELECT t.ts FROM tradekeep.tick AS t" WHERE_SERIES("t") " ORDER BY t.ts DESC LIMIT 1",
+	.nargs = 2,
+	.argtypes = {TEXTOID, TIMEFRAMEOID}
 };
 static Statement select_ticks = {
-	.sql = "SELECT t.ts, t.id, t.price, t.amount FROM tradekeep.tick AS t"
-	" WHERE t.symbol OPERATOR(pg_catalog.=) $1 AND t.ts OPERATOR(pg_catalog.>=) $2"
-	" AND t.ts OPERATOR(pg_catalog.<) $3",
-	.nargs = 3,
-	.argtypes = {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	.sql = "SELECT t.ts, t.id, t.price, t.amount FROM tradekeep.tick AS t" WHERE_IN_CANDLE,
+	.nargs = 4,
+	.argtypes = {TEXTOID, TIMEFRAMEOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 
 static bool
@@ -239,13 +228,14 @@ arrange_ticks(TickBatch *batch)
 		kept++;
 	}
 	batch->nticks = kept;
+	batch->nticks_groups = batch->ngroups;
 }
 
 static void
-lock_ticks(const text *symbol)
+lock_ticks(const text *symbol, Timeframe timeframe)
 {
 	uint64		hash = DatumGetUInt64(hash_any_extended((unsigned char *) VARDATA_ANY(symbol),
-														VARSIZE_ANY_EXHDR(symbol), 0));
+														VARSIZE_ANY_EXHDR(symbol), timeframe));
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, LOCK_TICKS);
@@ -271,8 +261,12 @@ find_late(TickBatch *batch)
 			TimeframeGetDatum(batch->timeframe), TimestampTzGetDatum(group->start),
 		TimestampTzGetDatum(candle_end(batch->timeframe, group->start))};
 
-		group->late = execute_latest(&select_sources, values) > 0 &&
-			DatumGetInt32(value_of(0, 1)) > DatumGetInt64(value_of(0, 2));
+		group->derived = execute_latest(&select_sources, values) > 0;
+		if (group->derived)
+		{
+			group->stored = DatumGetInt64(value_of(0, 2));
+			group->late = group->stored < DatumGetInt32(value_of(0, 1));
+		}
 		SPI_freetuptable(SPI_tuptable);
 		if (group->late)
 			batch->late += group->nticks;
@@ -320,14 +314,36 @@ array_of(Datum *values, int n, Oid type)
 										   type == TEXTOID ? TYPALIGN_INT : TYPALIGN_DOUBLE));
 }
 
+/* Says of the groups how many of their ticks were new. */
+static void
+count_inserted(TickBatch *batch, uint64 nrows)
+{
+	for (uint64 i = 0; i < nrows; i++)
+	{
+		TimestampTz start = candle_start(batch->timeframe, DatumGetTimestampTz(value_of(i, 1)));
+		int			low = 0;
+		int			high = batch->nticks_groups - 1;
+
+		while (low < high)
+		{
+			int			middle = (low + high) / 2;
+
+			if (batch->groups[middle].start < start)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		batch->groups[low].inserted++;
+	}
+}
+
 static void
 store_ticks(TickBatch *batch)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	Datum	   *values = palloc(sizeof(Datum) * 6 * (batch->nticks + 1));
-	Datum	   *column[6];
-	Datum		arguments[6];
-	Datum		kept[4];
+	Datum	   *values = palloc(sizeof(Datum) * 5 * (batch->nticks + 1));
+	Datum	   *column[5];
+	Datum		arguments[7];
 	int			n = 0;
 
 	for (int i = 0; i < lengthof(column); i++)
@@ -344,28 +360,27 @@ store_ticks(TickBatch *batch)
 			column[2][n] = Float8GetDatum(group->ticks[j].price);
 			column[3][n] = Float8GetDatum(group->ticks[j].amount);
 			column[4][n] = TimestampTzGetDatum(Max(end, now) + batch->grace);
-			column[5][n] = TimestampTzGetDatum(end + batch->grace);
 		}
 	}
-	arguments[0] = kept[0] = PointerGetDatum(batch->symbol);
-	arguments[1] = kept[1] = array_of(column[0], n, TIMESTAMPTZOID);
-	arguments[2] = kept[2] = array_of(column[1], n, TEXTOID);
-	arguments[3] = array_of(column[2], n, FLOAT8OID);
-	arguments[4] = array_of(column[3], n, FLOAT8OID);
-	arguments[5] = array_of(column[4], n, TIMESTAMPTZOID);
-	kept[3] = array_of(column[5], n, TIMESTAMPTZOID);
+	arguments[0] = PointerGetDatum(batch->symbol);
+	arguments[1] = TimeframeGetDatum(batch->timeframe);
+	arguments[2] = array_of(column[0], n, TIMESTAMPTZOID);
+	arguments[3] = array_of(column[1], n, TEXTOID);
+	arguments[4] = array_of(column[2], n, FLOAT8OID);
+	arguments[5] = array_of(column[3], n, FLOAT8OID);
+	arguments[6] = array_of(column[4], n, TIMESTAMPTZOID);
 	batch->inserted = execute_latest(&insert_ticks, arguments);
 	batch->known += n - batch->inserted;
-	if (batch->inserted < n)
-		(void) execute_latest(&keep_ticks, kept);
+	count_inserted(batch, batch->inserted);
+	SPI_freetuptable(SPI_tuptable);
 }
 
 /* Reads the ticks that are stored for a candle, in order. */
 static Tick *
 read_ticks(const TickBatch *batch, TimestampTz start, int *nticks)
 {
-	Datum		values[] = {PointerGetDatum(batch->symbol), TimestampTzGetDatum(start),
-	TimestampTzGetDatum(candle_end(batch->timeframe, start))};
+	Datum		values[] = {PointerGetDatum(batch->symbol), TimeframeGetDatum(batch->timeframe),
+	TimestampTzGetDatum(start), TimestampTzGetDatum(candle_end(batch->timeframe, start))};
 	Tick	   *ticks;
 
 	*nticks = execute_latest(&select_ticks, values);
@@ -412,14 +427,14 @@ make_candle(const TickBatch *batch, TimestampTz start, TimestampTz newest, Candl
 static void
 make_candles(TickBatch *batch)
 {
-	Datum		symbol = PointerGetDatum(batch->symbol);
+	Datum		series[] = {PointerGetDatum(batch->symbol), TimeframeGetDatum(batch->timeframe)};
 	Candle	   *candles = palloc(sizeof(Candle) * batch->ngroups);
 	CandleOutcome *outcomes = palloc(sizeof(CandleOutcome) * batch->ngroups);
 	TimestampTz newest = batch->newest.symbol != NULL ? batch->newest.ts : DT_NOBEGIN;
 	int			ncandles = 0;
 
 	/* Of later ticks that are gone, their candle is left. */
-	if (execute_latest(&select_newest, &symbol) > 0)
+	if (execute_latest(&select_newest, series) > 0)
 		newest = Max(newest, DatumGetTimestampTz(value_of(0, 1)));
 	SPI_freetuptable(SPI_tuptable);
 	for (int i = 0; i < batch->ngroups; i++)
@@ -428,7 +443,15 @@ make_candles(TickBatch *batch)
 		Candle	   *candle = &candles[ncandles];
 
 		if (!group->late)
+		{
 			make_candle(batch, group->start, newest, candle);
+			/* The sweeper may have been there since they were counted. */
+			if (group->derived && candle->sources != group->stored + group->inserted)
+				ereport(ERROR,
+						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						 errmsg("ticks of a candle were swept while others came"),
+						 errhint("Retry.")));
+		}
 		else if (group->start == batch->newest.ts && !batch->newest.closed)
 		{
 			*candle = batch->newest;
@@ -455,7 +478,7 @@ upsert_ticks(FunctionCallInfo fcinfo, TickBatch *batch)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	arrange_ticks(batch);
-	lock_ticks(batch->symbol);
+	lock_ticks(batch->symbol, batch->timeframe);
 	SPI_connect();
 	if (batch->nticks > 0)
 	{

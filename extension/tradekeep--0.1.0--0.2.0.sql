@@ -76,17 +76,18 @@ COMMENT ON FUNCTION tradekeep.storage_stats() IS
 
 CREATE TABLE tradekeep.tick (
 	symbol tradekeep.key_name NOT NULL,
+	timeframe tradekeep.timeframe NOT NULL,
 	ts timestamptz NOT NULL,
 	id tradekeep.key_name NOT NULL,
 	price double precision NOT NULL,
 	amount double precision NOT NULL,
 	sweep_after timestamptz NOT NULL,
-	PRIMARY KEY (symbol, ts, id),
+	PRIMARY KEY (symbol, timeframe, ts, id),
 	CHECK (price > '-Infinity' AND price < 'Infinity' AND amount >= 0 AND amount < 'Infinity'
 		AND sweep_after >= ts AND sweep_after < 'infinity')
 ) USING heap;
 COMMENT ON TABLE tradekeep.tick IS
-'public trades of which upsert_ticks() makes candles; they go once their candle is over and its grace has passed';
+'public trades of which upsert_ticks() makes candles of a timeframe; they go once their candle is over and its grace has passed';
 COMMENT ON COLUMN tradekeep.tick.sweep_after IS
 'when the sweeper may take the row: grace after the later of the end of its candle and the time of writing';
 
