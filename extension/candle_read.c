@@ -2,9 +2,9 @@
  * candle_read.c
  *		What is missing among the bars that are stored: gaps, and bars to fill them.
  *
- * Both walk through the bars of a symbol and timeframe in order, as the executor hands
- * them over (a gap needs the key alone, which the index has), and see which start was
- * expected next.
+ * Both walk through the bars of a symbol and timeframe in order and see which start was
+ * expected next.  Bars to be filled up are handed over by the executor; gaps need the
+ * keys alone, which are read from the index.
  */
 #include "candle.h"
 
@@ -12,28 +12,24 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "input.h"
+#include "probe.h"
 #include "statement.h"
 
 PG_FUNCTION_INFO_V1(tradekeep_candle_gaps);
 PG_FUNCTION_INFO_V1(tradekeep_candles_filled);
 
-#define WHERE_SERIES \
-	" FROM tradekeep.candle AS c WHERE c.symbol OPERATOR(pg_catalog.=) $1" \
-	" AND c.timeframe OPERATOR(pg_catalog.=) $2"
 #define WHERE_IN_RANGE \
-	WHERE_SERIES " AND c.ts OPERATOR(pg_catalog.>=) $3 AND c.ts OPERATOR(pg_catalog.<) $4" \
-	" ORDER BY c.ts"
+	" FROM tradekeep.candle AS c WHERE c.symbol OPERATOR(pg_catalog.=) $1" \
+	" AND c.timeframe OPERATOR(pg_catalog.=) $2 AND c.ts OPERATOR(pg_catalog.>=) $3" \
+	" AND c.ts OPERATOR(pg_catalog.<) $4 ORDER BY c.ts"
 
-/* Bounds that do not bind would be compared with each key all the same. */
-static Statement select_all_starts = {
-	.sql = "SELECT c.ts" WHERE_SERIES " ORDER BY c.ts",
-	.nargs = 2,
-	.argtypes = {TEXTOID, TIMEFRAMEOID}
-};
+static ProbeTable candle_table = {.name = "candle",.nkeys = 3};
+
 static Statement select_starts = {
 	.sql = "SELECT c.ts" WHERE_IN_RANGE,
 	.nargs = 4,
@@ -157,16 +153,47 @@ slot_time(TupleTableSlot *slot)
 	return DatumGetTimestampTz(slot_getattr(slot, BAR_TS, &isnull));
 }
 
-static bool
-receive_start(TupleTableSlot *slot, DestReceiver *self)
+static void
+pass_start(Walk *walk, TimestampTz ts)
 {
-	Walk	   *walk = (Walk *) self;
-	TimestampTz ts = slot_time(slot);
-
 	if (walk->next != DT_NOBEGIN && ts > walk->next)
 		put_gap(walk, ts);
 	walk->next = walk->length > 0 ? ts + walk->length : candle_end(walk->timeframe, ts);
+}
+
+static bool
+receive_start(TupleTableSlot *slot, DestReceiver *self)
+{
+	pass_start((Walk *) self, slot_time(slot));
 	return true;
+}
+
+/*
+ * The way without the executor, several times as fast; false when the table has to be asked
+ * by a query: it is distributed, row policies may apply, or privileges are missing.
+ */
+static bool
+pass_keys(Walk *walk, const Datum *range)
+{
+	Probe		probe;
+	int64		ts;
+	bool		usable;
+
+	if (!table_granted("candle", ACL_SELECT))
+		return false;
+	probe_begin(&probe, &candle_table, PROBE_STATEMENT);
+	usable = probe.heap != NULL && !probe.heap->rd_rel->relrowsecurity;
+	if (usable)
+	{
+		probe_keys(&probe, range, range[2]);
+		while (probe_next_key(&probe, &ts) && ts < DatumGetTimestampTz(range[3]))
+		{
+			CHECK_FOR_INTERRUPTS();
+			pass_start(walk, ts);
+		}
+	}
+	probe_end(&probe);
+	return usable;
 }
 
 Datum
@@ -178,8 +205,8 @@ tradekeep_candle_gaps(PG_FUNCTION_ARGS)
 
 	if (!begin_walk(fcinfo, &walk, receive_start, range))
 		return (Datum) 0;
-	stream_statement(PG_ARGISNULL(2) && PG_ARGISNULL(3) ? &select_all_starts : &select_starts, range,
-					 &walk.receiver);
+	if (!pass_keys(&walk, range))
+		stream_statement(&select_starts, range, &walk.receiver);
 	end = end_of_walk(fcinfo, &walk);
 	if (end > walk.next)
 		put_gap(&walk, end);

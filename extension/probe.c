@@ -19,9 +19,12 @@
 #include "access/nbtree.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/visibilitymap.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/predicate.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -133,6 +136,7 @@ probe_begin(Probe *probe, ProbeTable *table, ProbeView view)
 {
 	probe->table = table;
 	probe->walking = false;
+	probe->map = InvalidBuffer;
 	probe->pause = probe->pause_left = 1;
 	probe->heap = open_table(table);
 	if (probe->heap == NULL)
@@ -313,10 +317,53 @@ probe_next(Probe *probe, ScanDirection direction)
 }
 
 void
+probe_keys(Probe *probe, const Datum *keys, Datum from)
+{
+	ScanKeyData scankeys[PROBE_MAX_KEYS];
+	int			nkeys = probe->table->nkeys;
+
+	memcpy(scankeys, probe->table->keys, sizeof(ScanKeyData) * (nkeys - 1));
+	for (int i = 0; i < nkeys - 1; i++)
+		scankeys[i].sk_argument = keys[i];
+	scankeys[nkeys - 1] = probe->table->from;
+	scankeys[nkeys - 1].sk_argument = from;
+	probe->scan->xs_want_itup = true;
+	index_rescan(probe->scan, scankeys, nkeys, NULL, 0);
+}
+
+/*
+ * As an index-only scan does it.  Where the visibility map says that all rows of a page are
+ * visible, the row is not looked at; serializable transactions lock its page instead.
+ */
+bool
+probe_next_key(Probe *probe, int64 *last)
+{
+	ItemPointer tid;
+
+	while ((tid = index_getnext_tid(probe->scan, ForwardScanDirection)) != NULL)
+	{
+		IndexTuple	key;
+
+		if (VM_ALL_VISIBLE(probe->heap, ItemPointerGetBlockNumber(tid), &probe->map))
+			PredicateLockPage(probe->heap, ItemPointerGetBlockNumber(tid), probe->snapshot);
+		else if (!index_fetch_heap(probe->scan, probe->slot))
+			continue;
+
+		/* Tuples are as long as eight divides, and their last column ends there. */
+		key = probe->scan->xs_itup;
+		memcpy(last, (char *) key + IndexTupleSize(key) - sizeof(int64), sizeof(int64));
+		return true;
+	}
+	return false;
+}
+
+void
 probe_end(Probe *probe)
 {
 	if (probe->heap == NULL)
 		return;
+	if (BufferIsValid(probe->map))
+		ReleaseBuffer(probe->map);
 	index_endscan(probe->scan);
 	ExecDropSingleTupleTableSlot(probe->slot);
 	UnregisterSnapshot(probe->snapshot);

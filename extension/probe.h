@@ -12,6 +12,7 @@
 #include "access/skey.h"
 #include "access/stratnum.h"
 #include "executor/tuptable.h"
+#include "storage/buf.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
@@ -39,6 +40,7 @@ typedef struct Probe
 	Snapshot	snapshot;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
+	Buffer		map;			/* of visibility, of probe_next_key() */
 
 	/* Of probe_find_next() */
 	bool		walking;		/* the scan goes along the index, behind `prefix` */
@@ -84,6 +86,14 @@ extern void probe_range(Probe *probe, const Datum *keys,
 						StrategyNumber low_comparison, Datum low,
 						StrategyNumber high_comparison, Datum high);
 extern TupleTableSlot *probe_next(Probe *probe, ScanDirection direction);
+
+/*
+ * Walks along the keys whose columns but the last equal `keys`, from a value of the last
+ * one on, in order; rows are looked at only where the index does not suffice.  The last column
+ * has eight bytes.
+ */
+extern void probe_keys(Probe *probe, const Datum *keys, Datum from);
+extern bool probe_next_key(Probe *probe, int64 *last);
 
 extern void probe_end(Probe *probe);
 
