@@ -58,13 +58,13 @@ no-server:
 		"postgresql-server-dev-NN and libpq-dev, or set PG_CONFIG" >&2; exit 1
 endif
 
-CLIENT_NEEDS = libpq libcjson
+CLIENT_NEEDS = libpq libcjson zlib
 
 all: client
 client:
 	@pkg-config --exists $(CLIENT_NEEDS) || { echo "the client needs pkg-config and the headers" \
 		"of $(CLIENT_NEEDS): run tests/setup, or install pkgconf libpq-dev libcjson-dev" \
-		>&2; exit 1; }
+		"zlib1g-dev" >&2; exit 1; }
 	$(MAKE) -C client all
 
 install: install-client

@@ -42,6 +42,16 @@ static const tki_statement upsert_symbols_statement = {
 	.types = {OID_TEXT_ARRAY, OID_INFERRED, OID_INT4, COLUMN_TYPES}
 };
 
+/* $1 messages, $2 symbol, $3 timeframe. */
+static const tki_statement ingest_klines_statement = {
+	.id = TKI_INGEST_KLINES,.access = TKI_WRITE,
+	.name = "tradekeep_" TRADEKEEP_VERSION "_ingest_klines",
+	.sql = "SELECT inserted, updated, unchanged, ignored FROM tradekeep.ingest_klines("
+	"$1, $2, $3::tradekeep.timeframe)",
+	.count = 3,
+	.types = {OID_JSONB_ARRAY, OID_TEXT, OID_INFERRED}
+};
+
 static void
 free_columns(tki_array columns[COLUMNS])
 {
@@ -188,4 +198,61 @@ tk_upsert_symbols(tk_client *client, const char *const *symbols, const char *tim
 					counts);
 	free(array.data);
 	return status;
+}
+
+static bool
+check_messages(tk_client *client, const char *const *messages, size_t count, size_t *bytes)
+{
+	if (!tki_check_count(client, count, "messages"))
+		return false;
+	*bytes = 0;
+	for (size_t i = 0; i < count; i++)
+	{
+		if (messages[i] == NULL)
+		{
+			tki_fail(client, TK_ERROR_ARGUMENT, SQLSTATE_BATCH, "message %zu is null", i);
+			return false;
+		}
+		*bytes += 1 + strlen(messages[i]);
+		if (*bytes > MAX_MESSAGE_BYTES)
+		{
+			tki_fail(client, TK_ERROR_ARGUMENT, SQLSTATE_BATCH,
+					 "the messages are longer than %d bytes together", MAX_MESSAGE_BYTES);
+			tki_hint(client, "Send them in several calls.");
+			return false;
+		}
+	}
+	return true;
+}
+
+int
+tk_ingest_klines(tk_client *client, const char *const *messages, size_t count,
+				 const char *symbol, const char *timeframe, tk_upsert_counts *counts)
+{
+	tki_parameters parameters = {.count = 0};
+	tki_array	array;
+	size_t		bytes;
+	PGresult   *result;
+
+	if (!tki_enter(client) || !check_messages(client, messages, count, &bytes) ||
+		(symbol != NULL && !tki_check_key(client, symbol, "symbol")) ||
+		(timeframe != NULL && !tki_check_name(client, timeframe, "timeframe")))
+		return -1;
+	if (counts != NULL)
+		memset(counts, 0, sizeof(*counts));
+	if (count == 0)
+		return 0;
+	if (!tki_array_start(&array, OID_JSONB, count, bytes))
+	{
+		tki_fail(client, TK_ERROR_MEMORY, "", "out of memory");
+		return -1;
+	}
+	for (size_t i = 0; i < count; i++)
+		tki_array_add_json(&array, messages[i], strlen(messages[i]));
+	tki_put_array(&parameters, &array);
+	tki_put_text(&parameters, symbol);
+	tki_put_text(&parameters, timeframe);
+	result = tki_execute(client, &ingest_klines_statement, &parameters);
+	free(array.data);
+	return read_counts(client, result, counts);
 }

@@ -21,6 +21,7 @@
 #define MAX_SCOPE_BYTES 63
 #define MAX_KEY_BYTES	512
 #define MAX_BATCH		1000000
+#define MAX_MESSAGE_BYTES 1000000000
 
 #define SQLSTATE_SCOPE	"TK001"
 #define SQLSTATE_KEY	"TK002"
@@ -50,6 +51,8 @@
 #define OID_TIMESTAMPTZ 1184
 #define OID_TIMESTAMPTZ_ARRAY 1185
 #define OID_INTERVAL	1186
+#define OID_JSONB		3802
+#define OID_JSONB_ARRAY 3807
 
 #define MAX_PARAMETERS	10
 
@@ -64,6 +67,7 @@ typedef enum tki_statement_id
 	TKI_CLAIM_PUBLISH,
 	TKI_UPSERT_CANDLES,
 	TKI_UPSERT_SYMBOLS,
+	TKI_INGEST_KLINES,
 	TKI_HEALTH,
 	TKI_EXTENSION_HEALTH,
 	TKI_SIMPLE					/* a command without parameters, never prepared */
@@ -180,6 +184,7 @@ extern bool tki_array_start(tki_array *array, Oid type, size_t count, size_t pay
 extern void tki_array_add(tki_array *array, const void *value, size_t length);
 extern void tki_array_add_timestamp(tki_array *array, int64_t ms);
 extern void tki_array_add_float8(tki_array *array, double value);
+extern void tki_array_add_json(tki_array *array, const char *json, size_t length);
 extern uint32_t tki_read_uint32(const char *data);
 extern uint64_t tki_read_uint64(const char *data);
 

@@ -207,6 +207,18 @@ extern int	tk_upsert_symbols(tk_client *client, const char *const *symbols,
 							  const char *timeframe, const tk_candle *candles, size_t count,
 							  tk_upsert_counts *counts);
 
+/*
+ * Stores the candles in raw messages of an exchange, each as it came from a
+ * websocket or a REST endpoint of Binance or Bybit, or as ccxt's arrays, in one
+ * round trip: all of them or, when one is refused, none.  The server reads them.
+ * `symbol` and `timeframe` are for messages that do not name theirs, else null.
+ * A message that is no JSON is refused with SQLSTATE 22P02.  `counts` may be null.
+ * Up to 1,000,000 messages and 1 GB; none at all only checks the arguments.
+ */
+extern int	tk_ingest_klines(tk_client *client, const char *const *messages, size_t count,
+							 const char *symbol, const char *timeframe,
+							 tk_upsert_counts *counts);
+
 typedef struct tk_health
 {
 	int			connected;

@@ -154,3 +154,15 @@ tki_array_add_float8(tki_array *array, double value)
 	memcpy(&bits, &value, sizeof(bits));
 	array_add_uint64(array, bits);
 }
+
+/* A jsonb travels as text, behind a byte for the version of that. */
+void
+tki_array_add_json(tki_array *array, const char *json, size_t length)
+{
+	char	   *element = array->data + array->size;
+
+	write_uint32(element, (uint32_t) length + 1);
+	element[4] = 1;
+	memcpy(element + 5, json, length);
+	array->size += 5 + length;
+}

@@ -21,6 +21,7 @@ enum
 	EXIT_FAILED = 1,
 	EXIT_USAGE = 2,
 	EXIT_UNREACHABLE = 3,
+	EXIT_SKIPPED = 4,			/* done, but for rows that were left out */
 	EXIT_INTERRUPTED = 130
 };
 
@@ -31,15 +32,19 @@ extern tk_client *open_client(const char *url, const char *application_name);
 extern int	report_failure(tk_client *client);
 extern int	report_result(PGconn *connection, const PGresult *result);
 extern double seconds_since(const struct timespec *start);
+extern volatile sig_atomic_t interrupted;
+extern void catch_interrupts(void);
 
 /* The subcommands: each takes its own arguments, its name first. */
 extern int	health_main(int argc, char **argv);
 extern int	import_main(int argc, char **argv);
+extern int	export_main(int argc, char **argv);
 extern int	demo_main(int argc, char **argv);
 extern int	bot_main(int argc, char **argv);
 
 extern const char *const health_help;
 extern const char *const import_help;
+extern const char *const export_help;
 extern const char *const demo_help;
 
 /* terminal.c */

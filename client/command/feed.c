@@ -124,6 +124,7 @@ read_file(demo_state *demo)
 {
 	static row_reader reader;
 	row_problem problem;
+	file_row	row;
 	row_status	status = ROW_READ;
 
 	if (!rows_open(&reader, demo->data, &problem))
@@ -131,9 +132,11 @@ read_file(demo_state *demo)
 		fprintf(stderr, "tradekeep: %s: %s\n", demo->data, problem.reason);
 		return false;
 	}
-	while (demo->count < demo->limit &&
-		   (status = rows_next(&reader, &demo->candles[demo->count], &problem)) == ROW_READ)
-		demo->count++;
+	while (demo->count < demo->limit && (status = rows_next(&reader, &row, &problem)) == ROW_READ)
+	{
+		row.candle.closed = 1;
+		demo->candles[demo->count++] = row.candle;
+	}
 	rows_close(&reader);
 	if (status == ROW_REJECTED || status == ROW_BROKEN)
 	{

@@ -18,18 +18,30 @@
 #define REPORTED_ROWS 10
 
 const char *const import_help =
-"tradekeep import candles FILE --symbol SYMBOL --timeframe TIMEFRAME [OPTION...]\n"
+"tradekeep import candles FILE [--symbol SYMBOL] [--timeframe TIMEFRAME] [OPTION...]\n"
 "\n"
-"Stores candles from a file as ccxt gives them: [[ms, open, high, low, close, volume], ...],\n"
-"numbers also as strings. \"-\" reads standard input. The file may have any length and any\n"
-"order; running it again changes nothing. A candle whose period has not ended is stored as\n"
-"open, all others as final.\n"
+"Stores candles from a file of any length and any order; \"-\" reads standard input. Running it\n"
+"again changes nothing. What the file is, its content tells, plain or gzipped:\n"
 "\n"
-"  --symbol SYMBOL          as the bots name it, BTC/USDT\n"
-"  --timeframe TIMEFRAME    1s 1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M\n"
+"  JSON as ccxt gives it    [[ms, open, high, low, close, volume], ...], numbers also as strings\n"
+"  CSV with a header        ts (or timestamp, open_time, time, datetime, date), open, high, low,\n"
+"                           close, volume; perhaps symbol, timeframe (or interval), closed,\n"
+"                           close_time; others are ignored. Any order, any case. Times are\n"
+"                           ISO 8601, UTC unless they say otherwise, or since 1970 in s, ms,\n"
+"                           us or ns\n"
+"  Binance's CSV files      with or without a header, of spot and futures; unzip them first:\n"
+"                           unzip -p FILE.zip | tradekeep import candles - ...\n"
+"\n"
+"A candle is final or open as the file says in closed; else final when its period, or its\n"
+"close_time, is over by the server's clock.\n"
+"\n"
+"  --symbol SYMBOL          as the bots name it, BTC/USDT; instead of the file's, which must\n"
+"                           then be the same throughout\n"
+"  --timeframe TIMEFRAME    1s 1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M; the same\n"
 "  --on-error=stop|skip     stop (default): at the first bad row, say where it is, and store\n"
-"                           nothing of its chunk of 20,000 rows; what was stored before stays.\n"
-"                           skip: leave bad rows out and count them as rejected\n"
+"                           nothing of its chunk, up to 20,000 rows of a timeframe; what was\n"
+"                           stored before stays.\n"
+"                           skip: leave bad rows out, count them as rejected, show the first 10\n"
 "  --json                   the summary as one JSON object\n"
 "  --url URL                the database\n"
 "\n"
@@ -37,7 +49,7 @@ const char *const import_help =
 "Ignored: an open candle that came after its final form, or after a newer open one.\n"
 "\n"
 "Exit codes: 0 done; 1 the file or a row is bad; 2 wrong usage; 3 database not reachable;\n"
-"130 interrupted, after the chunk under way was stored.";
+"4 done, but bad rows were skipped; 130 interrupted, after the chunk under way was stored.";
 
 /* A chunk as the reader hands it over. */
 typedef struct row_batch
@@ -47,17 +59,25 @@ typedef struct row_batch
 	row_problem problem;		/* of ROW_BROKEN, or of ROW_REJECTED when that stops */
 	int64_t		rejected;		/* rows left out, and the first of them */
 	row_problem rejections[REPORTED_ROWS];
-	int64_t		consumed;		/* bytes read of the file so far */
+	double		progress;		/* how much of the file was read */
 } row_batch;
 
 typedef struct import_state
 {
+	const char *path;
 	row_reader	reader;
 	candle_store store;
 	bool		skip;			/* bad rows, instead of stopping */
 	bool		json;
 	int64_t		rejected;
 	struct timespec start;
+
+	/* The row last read; `pending` when it waits for a chunk of its own timeframe. */
+	file_row	row;
+	const store_timeframe *row_timeframe;
+	bool		pending;
+	char		first_symbol[MAX_SYMBOL + 1];	/* as the file names it */
+	char		first_timeframe[MAX_TIMEFRAME + 1];
 
 	/* Two batches, filled and stored in turn; the semaphores count them. */
 	row_batch  *batches;
@@ -66,13 +86,78 @@ typedef struct import_state
 	atomic_bool stop;			/* the reader need not go on */
 } import_state;
 
-static volatile sig_atomic_t interrupted;
-
-static void
-interrupt(int signal)
+/* What the command line says instead of the file can be true for one thing only. */
+static bool
+changes(char *first, const char *name)
 {
-	(void) signal;
-	interrupted = 1;
+	if (name[0] == '\0')
+		return false;
+	if (first[0] == '\0')
+		strcpy(first, name);
+	return strcmp(first, name) != 0;
+}
+
+/* Decides to what the row belongs, and whether it is final; false when it cannot. */
+static bool
+settle_row(import_state *import, row_problem *problem)
+{
+	const candle_store *store = &import->store;
+	file_row   *row = &import->row;
+	int64_t		number = import->reader.row;
+	int64_t		line = import->reader.row_line;
+
+	import->row_timeframe = store_find(store, row->timeframe);
+	if (import->row_timeframe == NULL)
+		rows_problem(problem, number, line, "22P02", "there is no timeframe \"%s\"",
+					 row->timeframe);
+	else if (store->symbol == NULL && row->symbol[0] == '\0')
+		rows_problem(problem, number, line, "TK002", "symbol is empty");
+	else if (store->symbol != NULL && changes(import->first_symbol, row->symbol))
+		rows_problem(problem, number, line, "TK006", "symbol is \"%.100s\" after \"%.100s\": leave"
+					 " --symbol out", row->symbol, import->first_symbol);
+	else if (store->timeframe != NULL && changes(import->first_timeframe, row->timeframe))
+		rows_problem(problem, number, line, "TK006", "timeframe is \"%s\" after \"%s\": leave"
+					 " --timeframe out", row->timeframe, import->first_timeframe);
+	else
+	{
+		if (row->candle.closed < 0 && row->close_time != INT64_MIN)
+			row->candle.closed = row->close_time < store->clock;
+		else if (row->candle.closed < 0)
+			row->candle.closed = row->candle.ts < import->row_timeframe->now;
+		return true;
+	}
+	return false;
+}
+
+/* The name of the row's symbol, kept with the chunk unless it is that of the row before. */
+static const char *
+keep_symbol(const import_state *import, candle_chunk *chunk)
+{
+	const char *symbol = import->row.symbol;
+	char	   *kept = chunk->names + chunk->names_size;
+
+	if (import->store.symbol != NULL)
+		return import->store.symbol;
+	if (chunk->count > 0 && strcmp(chunk->symbols[chunk->count - 1], symbol) == 0)
+		return chunk->symbols[chunk->count - 1];
+	chunk->names_size += strlen(symbol) + 1;
+	return strcpy(kept, symbol);
+}
+
+/* Puts the row into the chunk, unless that is of another timeframe. */
+static bool
+add_row(import_state *import, candle_chunk *chunk)
+{
+	import->pending = chunk->count > 0 && chunk->timeframe != import->row_timeframe;
+	if (import->pending)
+		return false;
+	chunk->timeframe = import->row_timeframe;
+	chunk->symbols[chunk->count] = keep_symbol(import, chunk);
+	chunk->candles[chunk->count] = import->row.candle;
+	chunk->rows[chunk->count] = import->reader.row;
+	chunk->lines[chunk->count] = import->reader.row_line;
+	chunk->count++;
+	return true;
 }
 
 static void
@@ -80,20 +165,21 @@ fill_batch(import_state *import, row_batch *batch)
 {
 	candle_chunk *chunk = &batch->chunk;
 
-	chunk->count = 0;
+	chunk->count = chunk->names_size = 0;
 	batch->rejected = 0;
 	batch->end = ROW_READ;
 	while (chunk->count < CHUNK_ROWS && batch->rejected < CHUNK_ROWS)
 	{
-		tk_candle  *candle = &chunk->candles[chunk->count];
-		row_status	status = rows_next(&import->reader, candle, &batch->problem);
+		row_status	status = ROW_READ;
 
+		if (!import->pending)
+			status = rows_next(&import->reader, &import->row, &batch->problem);
+		if (status == ROW_READ && !import->pending && !settle_row(import, &batch->problem))
+			status = ROW_REJECTED;
 		if (status == ROW_READ)
 		{
-			candle->closed = candle->ts < import->store.now;
-			chunk->rows[chunk->count] = import->reader.row;
-			chunk->lines[chunk->count] = import->reader.row_line;
-			chunk->count++;
+			if (!add_row(import, chunk))
+				break;
 		}
 		else if (status == ROW_REJECTED && import->skip)
 		{
@@ -107,7 +193,7 @@ fill_batch(import_state *import, row_batch *batch)
 			break;
 		}
 	}
-	batch->consumed = import->reader.consumed;
+	batch->progress = input_progress(&import->reader.input);
 }
 
 static void *
@@ -129,20 +215,28 @@ read_batches(void *argument)
 	}
 }
 
+/* A file may hold anything, also what a terminal obeys. */
 static void
-report_row(const row_problem *problem)
+report_row(const import_state *import, const row_problem *problem)
 {
-	hide_progress();
+	char		reason[sizeof(problem->reason)];
+	char		place[64] = "";
+
+	snprintf(reason, sizeof(reason), "%s", problem->reason);
+	for (char *p = reason; *p != '\0'; p++)
+	{
+		if ((unsigned char) *p < ' ' || *p == 127)
+			*p = '?';
+	}
 	if (problem->row >= 0)
-		fprintf(stderr, "%stradekeep: row %lld, line %lld: %s%s", paint(stderr, RED),
-				(long long) problem->row, (long long) problem->line, problem->reason,
-				paint(stderr, PLAIN));
+		snprintf(place, sizeof(place), "row %lld, line %lld: ", (long long) problem->row,
+				 (long long) problem->line);
 	else if (problem->line > 0)
-		fprintf(stderr, "%stradekeep: line %lld: %s%s", paint(stderr, RED),
-				(long long) problem->line, problem->reason, paint(stderr, PLAIN));
-	else
-		fprintf(stderr, "%stradekeep: %s%s", paint(stderr, RED), problem->reason,
-				paint(stderr, PLAIN));
+		snprintf(place, sizeof(place), "line %lld: ", (long long) problem->line);
+	hide_progress();
+	fprintf(stderr, "%stradekeep: %s: %s%s%s", paint(stderr, RED),
+			strcmp(import->path, "-") == 0 ? "standard input" : import->path, place, reason,
+			paint(stderr, PLAIN));
 	fprintf(stderr, problem->sqlstate[0] != '\0' ? " [%s]\n" : "%s\n", problem->sqlstate);
 }
 
@@ -150,7 +244,9 @@ static void
 reject(import_state *import, const row_problem *problem)
 {
 	if (import->rejected++ < REPORTED_ROWS)
-		report_row(problem);
+		report_row(import, problem);
+	else if (import->rejected == REPORTED_ROWS + 1)
+		fputs("tradekeep: more bad rows follow, which are only counted\n", stderr);
 }
 
 /* The reason in the handle, as the problem of one row of a chunk. */
@@ -159,9 +255,14 @@ problem_of_row(import_state *import, const candle_chunk *chunk, size_t i)
 {
 	tk_client  *client = import->store.client;
 	row_problem problem = {.row = chunk->rows[i],.line = chunk->lines[i]};
+	const char *message = tk_message(client);
+	int			number = 0;
 
 	snprintf(problem.sqlstate, sizeof(problem.sqlstate), "%s", tk_sqlstate(client));
-	snprintf(problem.reason, sizeof(problem.reason), "%s", tk_message(client));
+	/* The server counts the rows of the call: this was the only one. */
+	if (sscanf(message, "row %*d: %n", &number) == 0 && number > 0)
+		message += number;
+	snprintf(problem.reason, sizeof(problem.reason), "%s", message);
 	return problem;
 }
 
@@ -195,15 +296,10 @@ store_batch(import_state *import, const row_batch *batch)
 	size_t		bad;
 
 	for (int64_t i = 0; i < batch->rejected; i++)
-	{
-		if (i < REPORTED_ROWS)
-			reject(import, &batch->rejections[i]);
-		else
-			import->rejected++;
-	}
+		reject(import, &batch->rejections[i < REPORTED_ROWS ? i : REPORTED_ROWS - 1]);
 	if (batch->end == ROW_BROKEN || batch->end == ROW_REJECTED)
 	{
-		report_row(&batch->problem);
+		report_row(import, &batch->problem);
 		return EXIT_FAILED;
 	}
 	switch (store_chunk(&import->store, &batch->chunk))
@@ -222,7 +318,7 @@ store_batch(import_state *import, const row_batch *batch)
 	{
 		row_problem problem = problem_of_row(import, &batch->chunk, bad);
 
-		report_row(&problem);
+		report_row(import, &problem);
 		return EXIT_FAILED;
 	}
 	return report_failure(import->store.client);
@@ -236,6 +332,25 @@ stored_rows(const import_state *import)
 	return counts->inserted + counts->updated + counts->unchanged + counts->ignored;
 }
 
+/*
+ * Waits for the reader; false when interrupted.  An interrupt just before the
+ * wait does not end it: it is looked for every second.
+ */
+static bool
+await_batch(import_state *import)
+{
+	struct timespec until;
+
+	do
+	{
+		if (interrupted)
+			return false;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec++;
+	} while (sem_timedwait(&import->filled, &until) != 0);
+	return true;
+}
+
 static int
 store_batches(import_state *import)
 {
@@ -245,23 +360,17 @@ store_batches(import_state *import)
 		row_status	end;
 		int			status;
 
-		while (sem_wait(&import->filled) != 0)
-		{
-			if (interrupted)
-				return EXIT_INTERRUPTED;
-		}
+		if (!await_batch(import))
+			return EXIT_INTERRUPTED;
 		status = store_batch(import, batch);
 		if (status != EXIT_DONE)
 			return status;
 		end = batch->end;
-		show_progress("rows", import->reader.size > 0 ?
-					  (double) batch->consumed / (double) import->reader.size : -1,
-					  stored_rows(import) + import->rejected, seconds_since(&import->start));
+		show_progress("rows", batch->progress, stored_rows(import) + import->rejected,
+					  seconds_since(&import->start));
 		sem_post(&import->empty);
 		if (end == ROW_END)
-			return EXIT_DONE;
-		if (interrupted)
-			return EXIT_INTERRUPTED;
+			return import->rejected > 0 ? EXIT_SKIPPED : EXIT_DONE;
 	}
 }
 
@@ -282,6 +391,7 @@ print_summary(const import_state *import, int status)
 		{"rejected", import->rejected},
 	};
 	char		text[32];
+	bool		complete = status == EXIT_DONE || status == EXIT_SKIPPED;
 	int64_t		rate = seconds > 0 ? (int64_t) ((double) rows / seconds) : 0;
 
 	hide_progress();
@@ -291,14 +401,14 @@ print_summary(const import_state *import, int status)
 		for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
 			printf("\"%s\": %lld, ", lines[i].name, (long long) lines[i].number);
 		printf("\"seconds\": %.3f, \"rows_per_second\": %lld, \"complete\": %s}\n", seconds,
-			   (long long) rate, status == EXIT_DONE ? "true" : "false");
+			   (long long) rate, complete ? "true" : "false");
 		return;
 	}
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
 		printf("%-10s %12s\n", lines[i].name, with_commas(lines[i].number, text));
 	printf("%-10s %12.2f\n", "seconds", seconds);
 	printf("%-10s %12s\n", "rows/s", with_commas(rate, text));
-	if (status != EXIT_DONE)
+	if (!complete)
 		printf("Not the whole file: what is counted here was stored, the rest was not. "
 			   "Running it again is harmless.\n");
 }
@@ -307,7 +417,6 @@ print_summary(const import_state *import, int status)
 static int
 run(import_state *import)
 {
-	struct sigaction action = {.sa_handler = interrupt,.sa_flags = (int) SA_RESETHAND};
 	sigset_t	interrupts;
 	pthread_t	reader;
 	int			status;
@@ -321,9 +430,8 @@ run(import_state *import)
 	sem_init(&import->empty, 0, 2);
 	sem_init(&import->filled, 0, 0);
 
-	/* The first interrupt ends the import after this chunk, the second one at once. */
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
+	/* An interrupt ends the import after this chunk, and is this thread's to see. */
+	catch_interrupts();
 	sigemptyset(&interrupts);
 	sigaddset(&interrupts, SIGINT);
 	sigaddset(&interrupts, SIGTERM);
@@ -350,15 +458,26 @@ run(import_state *import)
 }
 
 static int
-import_candles(import_state *import, const char *path, const char *url)
+import_candles(import_state *import, const char *url)
 {
+	const row_reader *reader = &import->reader;
+	const char *missing = NULL;
 	row_problem problem;
 	int			status;
 
-	if (!rows_open(&import->reader, path, &problem))
+	if (!rows_open(&import->reader, import->path, &problem))
 	{
-		report_row(&problem);
+		report_row(import, &problem);
 		return EXIT_FAILED;
+	}
+	if (import->store.symbol == NULL && reader->columns[CSV_SYMBOL] < 0)
+		missing = "symbol";
+	else if (import->store.timeframe == NULL && reader->columns[CSV_TIMEFRAME] < 0)
+		missing = "timeframe";
+	if (missing != NULL)
+	{
+		rows_close(&import->reader);
+		return wrong_usage("import", "the file does not tell the %s: --%s", missing, missing);
 	}
 	import->store.client = open_client(url, "tradekeep import");
 	status = store_open(&import->store);
@@ -413,7 +532,6 @@ import_main(int argc, char **argv)
 	}
 	if (argc - optind != 2 || strcmp(argv[optind], "candles") != 0)
 		return wrong_usage("import", "what to import? candles FILE");
-	if (import.store.symbol == NULL || import.store.timeframe == NULL)
-		return wrong_usage("import", "--symbol and --timeframe are needed");
-	return import_candles(&import, argv[optind + 1], url);
+	import.path = argv[optind + 1];
+	return import_candles(&import, url);
 }

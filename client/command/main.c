@@ -17,6 +17,7 @@ static const struct
 {
 	{"health", health_main, &health_help},
 	{"import", import_main, &import_help},
+	{"export", export_main, &export_help},
 	{"demo", demo_main, &demo_help},
 	{"demo-bot", bot_main, NULL},
 };
@@ -29,7 +30,8 @@ print_help(void)
 	puts("tradekeep keeps what a trading bot must not forget or do twice.\n"
 		 "\n"
 		 "  tradekeep health                        how the server is, and what is missing\n"
-		 "  tradekeep import candles FILE ...       store candles from a ccxt JSON file\n"
+		 "  tradekeep import candles FILE ...       store candles from a JSON or CSV file\n"
+		 "  tradekeep export candles ...            write candles to a CSV or JSON file\n"
 		 "  tradekeep demo                          two bots, four kills, every signal sent once\n"
 		 "\n"
 		 "  tradekeep SUBCOMMAND --help             what it does, and its options\n"
@@ -39,7 +41,8 @@ print_help(void)
 		 "variables (PGHOST, PGDATABASE, ...). A password in --url can be seen by other users of\n"
 		 "the machine: use the environment.\n"
 		 "\n"
-		 "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 database not reachable, 130 interrupted.");
+		 "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 database not reachable,\n"
+		 "4 done but for bad rows that were left out, 130 interrupted.");
 }
 
 int
@@ -156,4 +159,23 @@ seconds_since(const struct timespec *start)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (double) (now.tv_sec - start->tv_sec) + (double) (now.tv_nsec - start->tv_nsec) / 1e9;
+}
+
+volatile sig_atomic_t interrupted;
+
+static void
+interrupt(int signal)
+{
+	(void) signal;
+	interrupted = 1;
+}
+
+/* The first interrupt asks long work to end where it can; the second one ends it. */
+void
+catch_interrupts(void)
+{
+	struct sigaction action = {.sa_handler = interrupt,.sa_flags = (int) SA_RESETHAND};
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
 }

@@ -1,50 +1,80 @@
 /*
  * rows.h
- *		Candles read one by one from a ccxt JSON file of any length.
+ *		Candles read one by one from a JSON or CSV file of any length.
  */
 #ifndef TRADEKEEP_ROWS_H
 #define TRADEKEEP_ROWS_H
 
-#include "command.h"
+#include "input.h"
 
-/* A row has a tenth of this at most, an element longer than that is no row. */
-#define ROWS_BUFFER 65536
+/* The server's limit; and more than any name of a timeframe has. */
+#define MAX_SYMBOL 512
+#define MAX_TIMEFRAME 15
+
+/* Beyond this, milliseconds are no time of anybody's; the server takes less. */
+#define MAX_MS 8.64e15
 
 typedef enum row_status
 {
 	ROW_READ,
 	ROW_REJECTED,				/* this row is no candle; the next one may be */
-	ROW_END,					/* the array was closed, and nothing follows */
-	ROW_BROKEN					/* the file is not, or no longer, an array of rows */
+	ROW_END,					/* the file is complete, and nothing follows */
+	ROW_BROKEN					/* the file is not, or no longer, a file of rows */
 } row_status;
 
 typedef struct row_problem
 {
-	int64_t		row;			/* counted from 0, as in the array; -1: not about a row */
-	int64_t		line;			/* counted from 1 */
+	int64_t		row;			/* of an array, counted from 0; -1: not about an array's row */
+	int64_t		line;			/* counted from 1; 0: not about a line */
 	char		sqlstate[6];
 	char		reason[256];
 } row_problem;
 
+/* A candle, and what else its file may say. */
+typedef struct file_row
+{
+	tk_candle	candle;			/* closed is 1, 0, or -1 where the file does not say */
+	int64_t		close_time;		/* when the candle ends; INT64_MIN: the file does not say */
+	char		symbol[MAX_SYMBOL + 1]; /* "": the file does not say */
+	char		timeframe[MAX_TIMEFRAME + 1];
+} file_row;
+
+typedef enum csv_column
+{
+	CSV_TIME, CSV_OPEN, CSV_HIGH, CSV_LOW, CSV_CLOSE, CSV_VOLUME,
+	CSV_CLOSE_TIME, CSV_SYMBOL, CSV_TIMEFRAME, CSV_CLOSED, CSV_COLUMNS
+} csv_column;
+
+#define CSV_NEEDED (CSV_VOLUME + 1)
+#define CSV_FIELDS 64
+
 typedef struct row_reader
 {
-	int			fd;
-	int64_t		size;			/* of the file in bytes; -1 when it has none */
-	int64_t		consumed;		/* bytes that went through the buffer */
-	int64_t		row;			/* of the element last found */
-	int64_t		line;			/* where the buffer starts */
-	int64_t		row_line;		/* where the element last found starts */
-	size_t		start;			/* what is unread lies in buffer[start, end) */
-	size_t		end;
+	input_file	input;
+	bool		csv;			/* else JSON */
+	int64_t		row;			/* of the array's element last found */
+	int64_t		row_line;		/* where the row last found starts */
 	enum
 	{
 		BEFORE_ARRAY, AT_FIRST_ROW, AT_NEXT_ROW, AFTER_ROW, AFTER_ARRAY
 	}			place;
-	char		buffer[ROWS_BUFFER];
+	int			fields;			/* that a CSV row must have */
+	int			columns[CSV_COLUMNS];	/* the field of each; -1: there is none */
+	char		record[INPUT_BUFFER + 1];	/* a CSV row, taken apart */
 } row_reader;
 
 extern bool rows_open(row_reader *reader, const char *path, row_problem *problem);
-extern row_status rows_next(row_reader *reader, tk_candle *candle, row_problem *problem);
+extern row_status rows_next(row_reader *reader, file_row *row, row_problem *problem);
 extern void rows_close(row_reader *reader);
+
+/* For the readers of the two formats. */
+extern void rows_problem(row_problem *problem, int64_t row, int64_t line, const char *sqlstate,
+						 const char *format,...) __attribute__((format(printf, 5, 6)));
+extern bool rows_number(const char *text, double *value);
+extern bool rows_moment(const char *text, double *ms);
+
+extern row_status json_next(row_reader *reader, file_row *row, row_problem *problem);
+extern bool csv_open(row_reader *reader, row_problem *problem);
+extern row_status csv_next(row_reader *reader, file_row *row, row_problem *problem);
 
 #endif							/* TRADEKEEP_ROWS_H */

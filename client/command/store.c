@@ -19,15 +19,34 @@
 
 /* Two bytes for the number of columns, four for the length of each, and their values. */
 #define COPY_COLUMNS 9
-#define COPY_ROW_BYTES(symbol) (2 + COPY_COLUMNS * 4 + strlen(symbol) + 4 + 6 * 8 + 1)
+#define COPY_ROW_BYTES (2 + COPY_COLUMNS * 4 + MAX_SYMBOL + 4 + 6 * 8 + 1)
 
 /* The signature, no flags, no extension. */
 static const char copy_header[19] = "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0";
 static const char copy_trailer[2] = {'\377', '\377'};
 
+#define COPY_FRAME_BYTES (sizeof(copy_header) + sizeof(copy_trailer))
+
+/* $1: the only timeframe there will be, or null. */
+static const char *const open_query =
+"SELECT name, name::tradekeep.timeframe, (1000 * extract(epoch FROM"
+" tradekeep.candle_start(name::tradekeep.timeframe, statement_timestamp())))::bigint,"
+" floor(1000 * extract(epoch FROM statement_timestamp()))::bigint"
+" FROM unnest(CASE WHEN $1::text IS NULL THEN '{" STORE_TIMEFRAMES "}'::text[]"
+" ELSE ARRAY[$1] END) AS given(name)";
+
+static int64_t
+int64_value(const PGresult *result, int row, int column)
+{
+	uint64_t	value;
+
+	memcpy(&value, PQgetvalue(result, row, column), sizeof(value));
+	return (int64_t) be64toh(value);
+}
+
 /*
- * Lets the server translate the timeframe and say which candle is under way:
- * that one and what comes after it cannot be final.  Returns an exit code.
+ * Lets the server translate the timeframes and say which candle of each is under
+ * way: that one and what comes after it cannot be final.  Returns an exit code.
  */
 int
 store_open(candle_store *store)
@@ -35,37 +54,53 @@ store_open(candle_store *store)
 	const char *values[] = {store->timeframe};
 	PGconn	   *connection;
 	PGresult   *result;
-	int64_t		now;
 	int			status = EXIT_DONE;
 
-	/* Storing nothing checks symbol and timeframe, as far as the client can. */
+	/* Storing nothing checks the arguments, as far as the client can. */
 	if (tk_connect(store->client) != 0 ||
-		tk_upsert_candles(store->client, store->symbol, store->timeframe, NULL, 0, NULL) != 0)
+		tk_upsert_candles(store->client, store->symbol != NULL ? store->symbol : "any",
+						  store->timeframe != NULL ? store->timeframe : "1m", NULL, 0, NULL) != 0)
 		return report_failure(store->client);
 	connection = tk_connection(store->client);
-	result = PQexecParams(connection,
-						  "SELECT t.frame, (extract(epoch FROM tradekeep.candle_start(t.frame,"
-						  " clock_timestamp())) * 1000)::bigint"
-						  " FROM (SELECT $1::tradekeep.timeframe AS frame) AS t",
-						  1, NULL, values, NULL, NULL, 1);
+	result = PQexecParams(connection, open_query, 1, NULL, values, NULL, NULL, 1);
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 		status = report_result(connection, result);
 	else
 	{
-		memcpy(store->timeframe_bytes, PQgetvalue(result, 0, 0), sizeof(store->timeframe_bytes));
-		memcpy(&now, PQgetvalue(result, 0, 1), sizeof(now));
-		store->now = (int64_t) be64toh((uint64_t) now);
+		store->timeframe_count = PQntuples(result);
+		store->clock = int64_value(result, 0, 3);
+	}
+	for (int i = 0; i < store->timeframe_count; i++)
+	{
+		store_timeframe *timeframe = &store->timeframes[i];
+
+		snprintf(timeframe->name, sizeof(timeframe->name), "%s", PQgetvalue(result, i, 0));
+		memcpy(timeframe->bytes, PQgetvalue(result, i, 1), sizeof(timeframe->bytes));
+		timeframe->now = int64_value(result, i, 2);
 	}
 	PQclear(result);
 	if (status != EXIT_DONE)
 		return status;
 	store->copying = store->may_copy = true;
-	store->buffer = malloc(sizeof(copy_header) + sizeof(copy_trailer) +
-						   CHUNK_ROWS * COPY_ROW_BYTES(store->symbol));
+	store->buffer = malloc(COPY_FRAME_BYTES + CHUNK_ROWS * COPY_ROW_BYTES);
 	if (store->buffer != NULL)
 		return EXIT_DONE;
 	fputs("tradekeep: out of memory\n", stderr);
 	return EXIT_FAILED;
+}
+
+/* Null for a name that no timeframe has. */
+const store_timeframe *
+store_find(const candle_store *store, const char *timeframe)
+{
+	if (store->timeframe != NULL)
+		return &store->timeframes[0];
+	for (int i = 0; i < store->timeframe_count; i++)
+	{
+		if (strcmp(store->timeframes[i].name, timeframe) == 0)
+			return &store->timeframes[i];
+	}
+	return NULL;
 }
 
 void
@@ -109,7 +144,6 @@ static size_t
 encode(candle_store *store, const candle_chunk *chunk)
 {
 	static const char columns[2] = {0, COPY_COLUMNS};
-	size_t		symbol_length = strlen(store->symbol);
 	char	   *p = mempcpy(store->buffer, copy_header, sizeof(copy_header));
 
 	for (size_t i = 0; i < chunk->count; i++)
@@ -118,8 +152,8 @@ encode(candle_store *store, const candle_chunk *chunk)
 		char		closed = candle->closed != 0;
 
 		p = mempcpy(p, columns, sizeof(columns));
-		p = put_field(p, store->symbol, symbol_length);
-		p = put_field(p, store->timeframe_bytes, sizeof(store->timeframe_bytes));
+		p = put_field(p, chunk->symbols[i], strlen(chunk->symbols[i]));
+		p = put_field(p, chunk->timeframe->bytes, sizeof(chunk->timeframe->bytes));
 		p = put_int64(p, (candle->ts - SERVER_EPOCH) * 1000);
 		p = put_float8(p, candle->open);
 		p = put_float8(p, candle->high);
@@ -176,7 +210,7 @@ store_range(candle_store *store, const candle_chunk *chunk, size_t start, size_t
 
 	if (!keep && tk_begin(store->client) != 0)
 		return STORE_FAILED;
-	failed = tk_upsert_candles(store->client, store->symbol, store->timeframe,
+	failed = tk_upsert_symbols(store->client, chunk->symbols + start, chunk->timeframe->name,
 							   chunk->candles + start, end - start, &counts);
 	refused = strncmp(tk_sqlstate(store->client), "TK", 2) == 0 ||
 		strncmp(tk_sqlstate(store->client), "22", 2) == 0 ||

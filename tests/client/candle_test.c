@@ -101,6 +101,72 @@ test_bad_candles(tk_client *client)
 	}
 }
 
+static void
+check_refused(tk_client *client, const char *const *messages, const char *symbol,
+			  const char *timeframe, tk_error_code code, const char *sqlstate)
+{
+	CHECK_INT(tk_ingest_klines(client, messages, 2, symbol, timeframe, NULL), -1);
+	CHECK(failed_with(client, code, sqlstate));
+	CHECK_TEXT(admin_value("SELECT count(*) FROM tradekeep.candle WHERE ts = '2023-11-14 23:59Z'"),
+			   "0");
+}
+
+#define BINANCE(close, closed) \
+	"{\"e\":\"kline\",\"E\":1,\"s\":\"WSBTC\",\"k\":{\"t\":1700000040000,\"T\":1700000099999," \
+	"\"s\":\"WSBTC\",\"i\":\"1m\",\"o\":\"1\",\"c\":\"" close "\",\"h\":\"9\",\"l\":\"0.5\"," \
+	"\"v\":\"10\",\"x\":" closed "}}"
+
+/* The shapes of messages are tested with the server; here, that all bytes arrive. */
+static void
+test_klines(tk_client *client)
+{
+	static const char *const stream[] = {BINANCE("2", "false"), BINANCE("3", "true"),
+	BINANCE("4", "false")};
+	static const char *const arrays[] = {
+		"[[1700000040000, \"1\", 9, 0.5, 2, 10]]",
+	" \n[[1700000100000, 1, 9, 0.5, 2, 10], [1700000160000, 1, 9, 0.5, 2, 10]]\t"};
+	static const char *const named[] = {"{\"stream\":\"gr\u00f6\u00dfe\",\"data\":"
+	BINANCE("3", "true") "}", BINANCE("3", "true")};
+	const char *good = "[[1700006340000, 1, 9, 0.5, 2, 10]]";
+	const char *bad[2] = {good, NULL};
+	char		long_name[600];
+	tk_upsert_counts counts;
+
+	CHECK_INT(tk_ingest_klines(client, stream, 3, NULL, NULL, &counts), 0);
+	check_counts(&counts, 1, 1, 0, 1);
+	CHECK_TEXT(admin_value("SELECT close || ' ' || closed FROM tradekeep.candle"
+						   " WHERE symbol = 'WSBTC'"), "3 true");
+	CHECK_INT(tk_ingest_klines(client, named, 2, NULL, NULL, &counts), 0);
+	check_counts(&counts, 0, 0, 2, 0);
+	CHECK_INT(tk_ingest_klines(client, arrays, 2, "ARRAY", "1m", &counts), 0);
+	check_counts(&counts, 3, 0, 0, 0);
+	CHECK_INT(tk_ingest_klines(client, arrays, 2, "gr\u00f6\u00dfe/2", "1m", NULL), 0);
+	CHECK_TEXT(admin_value("SELECT count(*) FROM tradekeep.candle"
+						   " WHERE symbol = 'gr\u00f6\u00dfe/2'"), "3");
+	CHECK_INT(tk_ingest_klines(client, NULL, 0, NULL, NULL, &counts), 0);
+	check_counts(&counts, 0, 0, 0, 0);
+
+	memset(long_name, 'x', sizeof(long_name));
+	long_name[sizeof(long_name) - 1] = '\0';
+	check_refused(client, bad, "S", "1m", TK_ERROR_ARGUMENT, "TK006");
+	bad[1] = "[[17";
+	check_refused(client, bad, "S", "1m", TK_ERROR_SERVER, "22P02");
+	bad[1] = "";
+	check_refused(client, bad, "S", "1m", TK_ERROR_SERVER, "22P02");
+	bad[1] = "\"\xff\"";
+	check_refused(client, bad, "S", "1m", TK_ERROR_SERVER, "22021");
+	bad[1] = "[[1700000040000, 1, 1, 9, 1, 1]]";
+	check_refused(client, bad, "S", "1m", TK_ERROR_SERVER, "TK005");
+	bad[1] = "{\"hello\": 1}";
+	check_refused(client, bad, "S", "1m", TK_ERROR_SERVER, "TK006");
+	bad[1] = good;
+	check_refused(client, bad, "S", NULL, TK_ERROR_SERVER, "TK006");
+	check_refused(client, bad, "S", "7m", TK_ERROR_SERVER, "22P02");
+	check_refused(client, bad, "", "1m", TK_ERROR_ARGUMENT, "TK002");
+	check_refused(client, bad, long_name, "1m", TK_ERROR_ARGUMENT, "TK002");
+	check_refused(client, bad, "S", "", TK_ERROR_ARGUMENT, "22P02");
+}
+
 void
 test_candles(void)
 {
@@ -109,5 +175,6 @@ test_candles(void)
 	test_counts(client);
 	test_symbols(client);
 	test_bad_candles(client);
+	test_klines(client);
 	tk_close(client);
 }
