@@ -231,12 +231,22 @@ CREATE TRIGGER arm_candle_notify AFTER INSERT OR DELETE OR TRUNCATE ON tradekeep
 
 SELECT pg_catalog.pg_extension_config_dump('tradekeep.candle_notify', '');
 
+-- Whoever arms or disarms locks this table first, and candle after it.
 CREATE FUNCTION tradekeep.notify_candles(timeframe tradekeep.timeframe, enabled boolean DEFAULT true) RETURNS void
-	LANGUAGE sql
-BEGIN ATOMIC
-	DELETE FROM tradekeep.candle_notify AS n WHERE n.timeframe = notify_candles.timeframe AND NOT enabled;
-	INSERT INTO tradekeep.candle_notify SELECT notify_candles.timeframe WHERE enabled ON CONFLICT DO NOTHING;
-END;
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM tradekeep.candle_notify AS n WHERE n.timeframe = notify_candles.timeframe) = enabled THEN
+		RETURN;
+	END IF;
+	LOCK TABLE tradekeep.candle_notify IN SHARE ROW EXCLUSIVE MODE;
+	IF enabled THEN
+		INSERT INTO tradekeep.candle_notify VALUES (timeframe) ON CONFLICT DO NOTHING;
+	ELSE
+		DELETE FROM tradekeep.candle_notify AS n WHERE n.timeframe = notify_candles.timeframe;
+	END IF;
+END
+$$;
 COMMENT ON FUNCTION tradekeep.notify_candles(tradekeep.timeframe, boolean) IS
 'sends NOTIFY tradekeep_candle when candles of a timeframe close, or no longer: {"timeframe": "1m", "ts": start, "symbols": [...]}, of each symbol the newest that a statement closed. For the level admin';
 

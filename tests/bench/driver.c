@@ -5,9 +5,10 @@
  *
  *	driver LOAD existing|new RUN SECONDS
  *
- * Prints the calls made a second, each one round trip.  With "existing" all that is
- * sent is there already, with "new" none of it, provided that no two runs have the
- * same number.  Every answer is checked; a wrong one ends the program.
+ * Prints the calls made a second, each one round trip, and the median of what they
+ * took, in microseconds.  With "existing" all that is sent is there already, with "new"
+ * none of it, provided that no two runs have the same number.  Every answer is checked;
+ * a wrong one ends the program.
  *
  * PostgreSQL is where libpq's environment says, Redis where REDIS_SOCKET says.
  */
@@ -16,6 +17,7 @@
 #include <inttypes.h>
 #include <libpq-fe.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,8 +35,12 @@
 #define KEYS_A_RUN		INT64_C(1000000000000)
 #define MINUTES_A_RUN	100000
 
-/* Bars of one call: one minute of so many symbols. */
-#define BARS			50
+/* Bars of one call: one minute of so many symbols, or so many minutes of one. */
+#define MINUTE_BARS		50
+#define PAGE_BARS		1000
+
+/* More calls than any run makes. */
+#define MAX_CALLS		(1 << 22)
 
 /* 2023-11-14 22:13:00 UTC in the server's microseconds since 2000-01-01. */
 #define FIRST_MINUTE	INT64_C(753315180000000)
@@ -42,6 +48,7 @@
 
 static bool new_ones;
 static int64_t run;
+static int	bars;
 static tk_client *client;
 static redisContext *redis;
 static PGconn *connection;
@@ -123,18 +130,23 @@ enum
 };
 
 /* The first two columns of every call, in text. */
-static char symbols[16 * BARS];
-static char timeframes[4 * BARS];
+static char symbols[16 * PAGE_BARS];
+static char timeframes[4 * PAGE_BARS];
 
 static void
 prepare(const char *sql)
 {
 	PGresult   *result;
 
-	for (int i = 0; i < BARS; i++)
+	for (int i = 0; i < bars; i++)
 	{
-		sprintf(symbols + strlen(symbols), "%cCOIN%02d/USDT", i == 0 ? '{' : ',', i);
-		sprintf(timeframes + strlen(timeframes), "%c1m", i == 0 ? '{' : ',');
+		char		separator = i == 0 ? '{' : ',';
+
+		if (bars == PAGE_BARS)
+			sprintf(symbols + strlen(symbols), "%cRUN%" PRId64 "/USDT", separator, run);
+		else
+			sprintf(symbols + strlen(symbols), "%cCOIN%02d/USDT", separator, i);
+		sprintf(timeframes + strlen(timeframes), "%c1m", separator);
 	}
 	strcat(symbols, "}");
 	strcat(timeframes, "}");
@@ -154,21 +166,31 @@ typedef struct binary_array
 		uint32_t	size;
 		uint32_t	high;
 		uint32_t	low;
-	}			elements[BARS];
+	}			elements[PAGE_BARS];
 } binary_array;
 
+/* The minute of a call's bar. */
+static int64_t
+minute_of(int64_t call, int64_t existing, int bar)
+{
+	if (bars == PAGE_BARS)
+		return (call - 1) * PAGE_BARS + bar;
+	return new_ones ? run * MINUTES_A_RUN + call : existing;
+}
+
 static void
-fill_array(binary_array *array, int column, int64_t minute)
+fill_array(binary_array *array, int column, int64_t call, int64_t existing)
 {
 	static const double prices[COLUMNS] = {[OPEN] = 100.25,[HIGH] = 101,[LOW] = 99.5,[CLOSE] = 100.5};
 	const uint32_t timestamptz = 1184;
 	const uint32_t float8 = 701;
-	const uint32_t header[] = {1, 0, column == TS ? timestamptz : float8, BARS, 1};
+	const uint32_t header[] = {1, 0, column == TS ? timestamptz : float8, bars, 1};
 
 	for (int i = 0; i < 5; i++)
 		array->header[i] = htobe32(header[i]);
-	for (int i = 0; i < BARS; i++)
+	for (int i = 0; i < bars; i++)
 	{
+		int64_t		minute = minute_of(call, existing, i);
 		double		number = column == VOLUME ? (double) minute : prices[column] + i;
 		uint64_t	bits = (uint64_t) (FIRST_MINUTE + MINUTE * minute);
 
@@ -180,11 +202,11 @@ fill_array(binary_array *array, int column, int64_t minute)
 	}
 }
 
-/* Runs the prepared statement for one minute of all symbols. */
+/* Runs the prepared statement for one minute of all symbols, or a page of one. */
 static PGresult *
 send_bars(int64_t call)
 {
-	const int64_t minute = new_ones ? run * MINUTES_A_RUN + call : random_below(EXISTING_MINUTES);
+	const int64_t existing = random_below(EXISTING_MINUTES);
 	binary_array arrays[COLUMNS];
 	const char *values[COLUMNS] = {symbols, timeframes};
 	int			lengths[COLUMNS] = {0};
@@ -192,9 +214,9 @@ send_bars(int64_t call)
 
 	for (int column = TS; column < COLUMNS; column++)
 	{
-		fill_array(&arrays[column], column, minute);
+		fill_array(&arrays[column], column, call, existing);
 		values[column] = (const char *) &arrays[column];
-		lengths[column] = sizeof(arrays[column]);
+		lengths[column] = (int) offsetof(binary_array, elements[bars]);
 		formats[column] = 1;
 	}
 	return PQexecPrepared(connection, "bars", COLUMNS, values, lengths, formats, 0);
@@ -213,7 +235,7 @@ upsert_candles(int64_t call)
 
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 		fail("upsert_candles", PQerrorMessage(connection));
-	if (atoi(PQgetvalue(result, 0, new_ones ? 0 : 1)) != BARS)
+	if (atoi(PQgetvalue(result, 0, new_ones ? 0 : 1)) != bars)
 		fail("upsert_candles", "not what was expected");
 	PQclear(result);
 }
@@ -235,7 +257,7 @@ unnest(int64_t call)
 
 	if (PQresultStatus(result) != PGRES_COMMAND_OK)
 		fail("unnest", PQerrorMessage(connection));
-	if (atoi(PQcmdTuples(result)) != BARS)
+	if (atoi(PQcmdTuples(result)) != bars)
 		fail("unnest", "not what was expected");
 	PQclear(result);
 }
@@ -245,14 +267,17 @@ typedef struct load
 	const char *name;
 	void		(*open) (void);
 	void		(*call) (int64_t call);
+	int			bars;
 } load;
 
 static const load loads[] =
 {
-	{"claim", open_tradekeep, claim},
-	{"set_nx", open_redis, set_nx},
-	{"upsert_candles", open_upsert, upsert_candles},
-	{"unnest", open_unnest, unnest},
+	{"claim", open_tradekeep, claim, 0},
+	{"set_nx", open_redis, set_nx, 0},
+	{"upsert_candles", open_upsert, upsert_candles, MINUTE_BARS},
+	{"unnest", open_unnest, unnest, MINUTE_BARS},
+	{"upsert_page", open_upsert, upsert_candles, PAGE_BARS},	/* new only */
+	{"unnest_page", open_unnest, unnest, PAGE_BARS},
 };
 
 static double
@@ -264,23 +289,49 @@ now(void)
 	return (double) time.tv_sec + (double) time.tv_nsec / 1e9;
 }
 
+static int
+compare_times(const void *left, const void *right)
+{
+	const float *a = left;
+	const float *b = right;
+
+	return (*a > *b) - (*a < *b);
+}
+
+/* Makes calls for so many seconds, and prints how that went. */
+static void
+measure(const load *wanted, double seconds)
+{
+	static float times[MAX_CALLS];
+	int64_t		calls = 0;
+	double		start;
+	double		before;
+	double		after;
+
+	wanted->open();
+	start = after = now();
+	while (after < start + seconds && calls < MAX_CALLS)
+	{
+		before = after;
+		wanted->call(calls + 1);
+		after = now();
+		times[calls++] = (float) (1e6 * (after - before));
+	}
+	qsort(times, (size_t) calls, sizeof(float), compare_times);
+	printf("%.1f %.1f\n", (double) calls / (after - start), times[calls / 2]);
+}
+
 int
 main(int argc, char **argv)
 {
 	for (size_t i = 0; argc == 5 && i < sizeof(loads) / sizeof(loads[0]); i++)
 	{
-		double		start;
-		int64_t		calls = 0;
-
 		if (strcmp(loads[i].name, argv[1]) != 0)
 			continue;
 		new_ones = strcmp(argv[2], "new") == 0;
 		run = atoll(argv[3]);
-		loads[i].open();
-		start = now();
-		while (now() < start + atof(argv[4]))
-			loads[i].call(++calls);
-		printf("%.1f\n", (double) calls / (now() - start));
+		bars = loads[i].bars;
+		measure(&loads[i], atof(argv[4]));
 		return 0;
 	}
 	fputs("usage: driver LOAD existing|new RUN SECONDS\n", stderr);
