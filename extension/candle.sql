@@ -325,7 +325,9 @@ CREATE FUNCTION tradekeep.notify_candles(timeframe tradekeep.timeframe, enabled 
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF EXISTS (SELECT FROM tradekeep.candle_notify AS n WHERE n.timeframe = notify_candles.timeframe) = enabled THEN
+	IF timeframe IS NULL OR enabled IS NULL THEN
+		RAISE EXCEPTION 'timeframe and enabled must not be null' USING ERRCODE = 'null_value_not_allowed';
+	ELSIF EXISTS (SELECT FROM tradekeep.candle_notify AS n WHERE n.timeframe = notify_candles.timeframe) = enabled THEN
 		RETURN;
 	END IF;
 	LOCK TABLE tradekeep.candle_notify IN SHARE ROW EXCLUSIVE MODE;
@@ -350,28 +352,31 @@ BEGIN ATOMIC
 		FROM (
 			SELECT n.symbol, n.timeframe, n.ts, sum(octet_length(to_json(n.symbol)::text) + 2)
 				OVER (PARTITION BY n.timeframe, n.ts ORDER BY n.symbol) / 4000 AS part
-			FROM (
-				SELECT c.symbol, c.timeframe, max(c.ts) AS ts
-				FROM unnest(symbols, timeframes, starts) AS c(symbol, timeframe, ts)
-				GROUP BY c.symbol, c.timeframe) AS n) AS s
+			FROM unnest(symbols, timeframes, starts) AS n(symbol, timeframe, ts)) AS s
 		GROUP BY s.timeframe, s.ts, s.part) AS chunk;
 END;
 COMMENT ON FUNCTION tradekeep.send_candle_notes(text[], tradekeep.timeframe[], timestamptz[]) IS
-'sends what notify_candles() promises, of each symbol and timeframe the newest candle';
+'sends what notify_candles() promises of these candles';
 
 CREATE FUNCTION tradekeep.notify_closed_candles() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF TG_OP = 'INSERT' THEN
-		PERFORM tradekeep.send_candle_notes(array_agg(a.symbol), array_agg(a.timeframe), array_agg(a.ts))
-		FROM arrived AS a JOIN tradekeep.candle_notify AS n ON n.timeframe = a.timeframe
-		WHERE a.closed;
+		PERFORM tradekeep.send_candle_notes(array_agg(c.symbol), array_agg(c.timeframe), array_agg(c.ts))
+		FROM (
+			SELECT a.symbol, a.timeframe, max(a.ts) AS ts
+			FROM arrived AS a JOIN tradekeep.candle_notify AS n ON n.timeframe = a.timeframe
+			WHERE a.closed
+			GROUP BY a.symbol, a.timeframe) AS c;
 	ELSE
-		PERFORM tradekeep.send_candle_notes(array_agg(a.symbol), array_agg(a.timeframe), array_agg(a.ts))
-		FROM arrived AS a JOIN tradekeep.candle_notify AS n ON n.timeframe = a.timeframe
-		JOIN replaced AS r ON r.symbol = a.symbol AND r.timeframe = a.timeframe AND r.ts = a.ts
-		WHERE a.closed AND NOT r.closed;
+		PERFORM tradekeep.send_candle_notes(array_agg(c.symbol), array_agg(c.timeframe), array_agg(c.ts))
+		FROM (
+			SELECT a.symbol, a.timeframe, max(a.ts) AS ts
+			FROM arrived AS a JOIN tradekeep.candle_notify AS n ON n.timeframe = a.timeframe
+			JOIN replaced AS r ON r.symbol = a.symbol AND r.timeframe = a.timeframe AND r.ts = a.ts
+			WHERE a.closed AND NOT r.closed
+			GROUP BY a.symbol, a.timeframe) AS c;
 	END IF;
 	RETURN NULL;
 END

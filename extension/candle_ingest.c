@@ -277,16 +277,19 @@ read_row(Ingest *ingest, JsonbContainer *array, const char *symbol, TimestampTz 
 		values[i] = getIthJsonbValueFromContainer(array, i);
 	candle = add_candle(ingest, values);
 	set_symbol(candle, symbol, row);
-	if (size == 12 && candle->timeframe == 0)
+	if (size == 12)
 	{
+		Timeframe	timeframe;
 		TimestampTz end = read_end(json_number(getIthJsonbValueFromContainer(array, 6), "row", row,
 											   "closing time"), row);
 
 		if (!time_fits(candle->ts) ||
-			!timeframe_of_candle(candle->ts, end, &candle->timeframe))
+			!timeframe_of_candle(candle->ts, end, &timeframe))
 			refuse_shape(row, "no timeframe has a candle from its opening to its closing time");
+		set_timeframe(candle, timeframe_name(timeframe), row);
 	}
-	set_timeframe(candle, NULL, row);
+	else
+		set_timeframe(candle, NULL, row);
 	candle->closed = is_over(candle, at);
 }
 

@@ -244,10 +244,18 @@ tradekeep_upsert_candles_arrays(PG_FUNCTION_ARGS)
 Datum
 tradekeep_check_keep(PG_FUNCTION_ARGS)
 {
+	Interval   *keep;
+
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_TTL),
 				 errmsg("keep must not be null")));
-	(void) ttl_to_usecs(PG_GETARG_INTERVAL_P(0), "keep");
+	keep = PG_GETARG_INTERVAL_P(0);
+	/* Months and days that cancel out do so only by the calendar. */
+	if (keep->month < 0 || keep->day < 0 || keep->time < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRADEKEEP_TTL),
+				 errmsg("keep must not be negative")));
+	(void) ttl_to_usecs(keep, "keep");
 	PG_RETURN_VOID();
 }
