@@ -279,7 +279,7 @@ read_row(Ingest *ingest, JsonbContainer *array, const char *symbol, TimestampTz 
 	set_symbol(candle, symbol, row);
 	if (size == 12)
 	{
-		Timeframe	timeframe;
+		Timeframe	timeframe = 0;
 		TimestampTz end = read_end(json_number(getIthJsonbValueFromContainer(array, 6), "row", row,
 											   "closing time"), row);
 
