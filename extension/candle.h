@@ -53,7 +53,7 @@ extern Datum store_batch(FunctionCallInfo fcinfo, const Candle *candles, int nca
 /* Takes an array argument apart and refuses nulls in it. */
 extern Datum *column_argument(FunctionCallInfo fcinfo, int argno, const char *name, int *length);
 
-/* An epoch as a time; row says where it comes from. */
-extern TimestampTz epoch_ms_to_time(float8 ms, int row);
+/* An epoch as a time; noun and number say whose it is: "row 3". */
+extern TimestampTz epoch_ms_to_time(float8 ms, const char *noun, int number);
 
 #endif							/* TRADEKEEP_CANDLE_H */

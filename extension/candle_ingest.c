@@ -113,8 +113,8 @@ static TimestampTz
 read_time(float8 epoch, int row)
 {
 	if (epoch >= FIRST_MICROSECONDS)
-		return epoch_ms_to_time(epoch / 1000, row);
-	return epoch_ms_to_time(epoch, row);
+		return epoch_ms_to_time(epoch / 1000, "row", row);
+	return epoch_ms_to_time(epoch, "row", row);
 }
 
 /* The end of a candle whose last millisecond, or microsecond, this is. */

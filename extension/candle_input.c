@@ -97,12 +97,12 @@ store_batch(FunctionCallInfo fcinfo, const Candle *candles, int ncandles)
 }
 
 TimestampTz
-epoch_ms_to_time(float8 ms, int row)
+epoch_ms_to_time(float8 ms, const char *noun, int number)
 {
 	if (!(fabs(ms) < MAX_MS) || ms != floor(ms))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_TIME),
-				 errmsg("row %d: time is out of range: %s", row, float8_text(ms)),
+				 errmsg("%s %d: time is out of range: %s", noun, number, float8_text(ms)),
 				 errhint("Times are whole milliseconds since 1970.")));
 	return ((int64) ms - EPOCH_MS) * 1000;
 }
@@ -121,7 +121,7 @@ json_candle(JsonbContainer *array, int row, Candle *candle)
 				 errhint("A row is [ms, open, high, low, close, volume].")));
 	for (int i = 0; i < lengthof(names); i++)
 		numbers[i] = json_number(getIthJsonbValueFromContainer(array, i), "row", row, names[i]);
-	candle->ts = epoch_ms_to_time(numbers[0], row);
+	candle->ts = epoch_ms_to_time(numbers[0], "row", row);
 	candle->open = numbers[1];
 	candle->high = numbers[2];
 	candle->low = numbers[3];

@@ -556,7 +556,8 @@ json_tick(const JsonbValue *value, int number, Tick *tick)
 		if (fields[i] == NULL)
 			refuse_tick(number);
 	}
-	tick->ts = epoch_ms_to_time(json_number(fields[0], "tick", number, names[0]), number);
+	tick->ts = epoch_ms_to_time(json_number(fields[0], "tick", number, names[0]), "tick",
+								number);
 	tick->id = json_id(fields[1], number);
 	tick->price = json_number(fields[2], "tick", number, names[2]);
 	tick->amount = json_number(fields[3], "tick", number, names[3]);

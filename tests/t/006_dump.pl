@@ -9,6 +9,8 @@ use Tradekeep;
 
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 my $node = Tradekeep::new_node('dump');
+# What is expired is looked at, too.
+$node->append_conf('postgresql.conf', 'tradekeep.sweep = off');
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE bot; CREATE ROLE "Odd Role"');
 $node->safe_psql('postgres', <<'SQL');

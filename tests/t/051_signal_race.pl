@@ -10,6 +10,8 @@ use Tradekeep;
 
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 my $node = Tradekeep::new_node('signal_race');
+# What is expired is looked at, too.
+$node->append_conf('postgresql.conf', 'tradekeep.sweep = off');
 $node->append_conf('postgresql.conf', "max_connections = 40\ndeadlock_timeout = '10ms'");
 $node->start;
 $node->safe_psql('postgres', <<'SQL');

@@ -12,6 +12,8 @@ my $sessions = 8;
 my $rounds = 3;
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 my $node = Tradekeep::new_node('signal_crash');
+# What is expired is looked at, too.
+$node->append_conf('postgresql.conf', 'tradekeep.sweep = off');
 $node->append_conf('postgresql.conf', 'restart_after_crash = off');
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION tradekeep');

@@ -13,6 +13,8 @@ my $workers = 10;
 my $keys = 400;
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 my $node = Tradekeep::new_node('lease');
+# What is expired is looked at, too.
+$node->append_conf('postgresql.conf', 'tradekeep.sweep = off');
 $node->append_conf('postgresql.conf', "max_connections = 40\nrestart_after_crash = off");
 $node->start;
 $node->safe_psql('postgres', <<'SQL');

@@ -9,6 +9,8 @@ use Tradekeep;
 
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 my $node = Tradekeep::new_node('signal_dump');
+# What is expired is looked at, too.
+$node->append_conf('postgresql.conf', 'tradekeep.sweep = off');
 $node->start;
 $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION tradekeep;

@@ -20,7 +20,7 @@ CREATE EXTENSION tradekeep;
 CREATE TABLE event (id int PRIMARY KEY, expires_at timestamptz);
 SELECT tradekeep.set_ttl('event', 'expires_at', create_index => true);
 SQL
-$primary->poll_query_until('postgres', 'SELECT count(*) = 3 FROM tradekeep.sweep_state') or die 'the primary does not sweep';
+$primary->poll_query_until('postgres', 'SELECT count(*) >= 3 FROM tradekeep.sweep_state') or die 'the primary does not sweep';
 $primary->backup('copy');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'copy', has_streaming => 1);
