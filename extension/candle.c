@@ -517,6 +517,17 @@ look_new(Row **rows, int nrows)
 	return !known;
 }
 
+/* Inserts the survivors of the rows where there is nothing yet; returns how many. */
+static uint64
+insert_rows(Row **rows, int nrows)
+{
+	Statement  *statement = is_derived(rows) ? &insert_new_derived : &insert_new;
+	Datum		columns[10];
+
+	make_columns(rows, nrows, columns, statement->nargs);
+	return run_statement(statement, columns, NULL);
+}
+
 /*
  * The first attempt: inserts the rows as new, and nothing else.  True when that was right
  * for all of them; otherwise it is undone.
@@ -524,18 +535,15 @@ look_new(Row **rows, int nrows)
 static bool
 insert_new_rows(Row **rows, int nrows)
 {
-	Statement  *statement = is_derived(rows) ? &insert_new_derived : &insert_new;
-	Datum		columns[10];
 	Attempt		attempt;
 	bool		all;
 
 	for (int i = 0; i < nrows; i++)
 		judge_row(rows[i], NULL);
-	make_columns(rows, nrows, columns, statement->nargs);
 	begin_attempt(&attempt);
 	PG_TRY();
 	{
-		all = run_statement(statement, columns, NULL) == nrows;
+		all = insert_rows(rows, nrows) == nrows;
 	}
 	PG_CATCH();
 	{

@@ -15,6 +15,8 @@ use Tradekeep;
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 my $data = ($ENV{TRADEKEEP_SHARED} || "$FindBin::Bin/../../../shared") . '/data';
 my $node = Tradekeep::new_node('signal_oracle');
+# What is expired is looked at, too.
+$node->append_conf('postgresql.conf', 'tradekeep.sweep = off');
 $node->append_conf('postgresql.conf', 'fsync = off');
 $node->start;
 $node->safe_psql('postgres', <<'SQL');

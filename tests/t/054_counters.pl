@@ -9,6 +9,8 @@ use Tradekeep;
 
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 my $node = Tradekeep::new_node('counters');
+# What is expired is looked at, too.
+$node->append_conf('postgresql.conf', 'tradekeep.sweep = off');
 $node->append_conf('postgresql.conf', "max_prepared_transactions = 2\nrestart_after_crash = on");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION tradekeep');
