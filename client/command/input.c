@@ -80,12 +80,13 @@ input_fill(input_file *input)
 	if (input->end == INPUT_BUFFER || input->failure[0] != '\0')
 		return false;
 	length = gzread(input->gz, input->buffer + input->end, (unsigned) (INPUT_BUFFER - input->end));
-	if (length > 0)
+	gzerror(input->gz, &error);
+	/* What precedes an unexpected end tells of it at once, and with some zlibs only then. */
+	if (length > 0 && error != Z_BUF_ERROR)
 	{
 		input->end += (size_t) length;
 		return true;
 	}
-	gzerror(input->gz, &error);
 	if (error == Z_ERRNO)
 		return fail(input, strerror(errno));
 	if (error != Z_OK && error != Z_STREAM_END)

@@ -396,8 +396,10 @@ CREATE TABLE a.looks (ts timestamptz PRIMARY KEY);
 INSERT INTO looks VALUES ('2000-01-01');
 CREATE TABLE a.lookup (x int);
 INSERT INTO a.lookup VALUES (1);
-CREATE FUNCTION a.look(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT max(x) FROM lookup); END $$;
+CREATE FUNCTION a.look(int) RETURNS int IMMUTABLE LANGUAGE sql RETURN 1;
 CREATE INDEX ON looks (ts) WHERE look(1) > 0;
+-- From 17 on, CREATE INDEX itself pins the search_path.
+CREATE OR REPLACE FUNCTION a.look(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT max(x) FROM lookup); END $$;
 CREATE TABLE a.guarded (ts timestamptz PRIMARY KEY);
 INSERT INTO guarded VALUES ('2000-01-01');
 ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
