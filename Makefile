@@ -7,8 +7,9 @@ EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" extension/trad
 export PG_CONFIG
 
 MODULE_big = tradekeep
-OBJS = $(addprefix extension/, tradekeep.o input.o probe.o statement.o owner.o timeframe.o scope.o claim.o \
-	candle_claim.o lease.o signal.o signal_claim.o candle.o candle_input.o candle_ingest.o candle_read.o candle_tick.o \
+OBJS = $(addprefix extension/, tradekeep.o input.o probe.o statement.o owner.o timeframe.o \
+	scope.o claim.o candle_claim.o lease.o signal.o signal_claim.o \
+	candle.o candle_input.o candle_ingest.o candle_read.o candle_tick.o \
 	sweep.o sweep_policy.o sweep_state.o sweep_table.o sweep_worker.o metrics.o)
 
 # The install script is its rooms in the order in which they depend on each other.
