@@ -16,7 +16,7 @@ OBJS = $(addprefix extension/, tradekeep.o input.o probe.o statement.o owner.o t
 PARTS = tradekeep timeframe claim signal candle sweep metrics access
 EXTENSION = extension/tradekeep
 DATA_built = extension/tradekeep--$(EXTVERSION).sql
-UPDATES = extension/tradekeep--0.1.0--0.2.0.sql
+UPDATES = extension/tradekeep--0.1.0--0.2.0.sql extension/tradekeep--0.2.0--0.3.0.sql
 
 # Both runners create the extension themselves, so that any test can run alone.
 REGRESS = timeframe claim scope lease signal candle candle_ingest candle_read candle_tick candle_keep \
