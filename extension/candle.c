@@ -104,6 +104,13 @@ static Statement upsert_all_derived = {
 	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID, INT4ARRAYOID}
 };
 
+static Statement replace_derived = {
+	.sql = INSERT_DERIVED ON_CONFLICT_UPDATE,
+	.nargs = 10,
+	.argtypes = {TEXTARRAYOID, TIMEFRAMEARRAYOID, TIMESTAMPTZARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
+	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID, INT4ARRAYOID}
+};
+
 static Statement insert_correction = {
 	.sql = "INSERT INTO tradekeep.candle_correction (symbol, timeframe, ts,"
 	" old_open, old_high, old_low, old_close, old_volume,"
@@ -127,7 +134,7 @@ compare_keys(const Candle *a, const Candle *b)
 	return (a->ts > b->ts) - (a->ts < b->ts);
 }
 
-static bool
+bool
 same_values(const Candle *a, const Candle *b)
 {
 	return a->open == b->open && a->high == b->high && a->low == b->low && a->close == b->close &&
@@ -172,8 +179,7 @@ column(TupleTableSlot *slot, int number)
 	return slot_getattr(slot, number, &isnull);
 }
 
-/* Reads a row of tradekeep.candle; the symbol points into it. */
-static void
+void
 read_candle(TupleTableSlot *slot, Candle *candle)
 {
 	slot_getallattrs(slot);
@@ -377,9 +383,9 @@ note_written(Row *row, bool inserted)
 	row->survivor = NULL;
 }
 
-/* The rows as the ten arrays that the statements take, as far as they take them. */
+/* The bars as the ten arrays that the statements take, as far as they take them. */
 static void
-make_columns(Row **rows, int nrows, Datum *columns, int ncolumns)
+make_columns(const Candle **candles, int ncandles, Datum *columns, int ncolumns)
 {
 	static const struct
 	{
@@ -400,28 +406,39 @@ make_columns(Row **rows, int nrows, Datum *columns, int ncolumns)
 		{BOOLOID, sizeof(bool), true, TYPALIGN_CHAR},
 		{INT4OID, sizeof(int32), true, TYPALIGN_INT},
 	};
-	Datum	   *values = palloc(sizeof(Datum) * nrows * lengthof(types));
+	Datum	   *values = palloc(sizeof(Datum) * ncandles * lengthof(types));
 
-	for (int i = 0; i < nrows; i++)
+	for (int i = 0; i < ncandles; i++)
 	{
-		const Candle *candle = rows[i]->survivor;
+		const Candle *candle = candles[i];
 
 		values[i] = PointerGetDatum(candle->symbol);
-		values[nrows + i] = TimeframeGetDatum(candle->timeframe);
-		values[2 * nrows + i] = TimestampTzGetDatum(candle->ts);
-		values[3 * nrows + i] = Float8GetDatum(candle->open);
-		values[4 * nrows + i] = Float8GetDatum(candle->high);
-		values[5 * nrows + i] = Float8GetDatum(candle->low);
-		values[6 * nrows + i] = Float8GetDatum(candle->close);
-		values[7 * nrows + i] = Float8GetDatum(candle->volume);
-		values[8 * nrows + i] = BoolGetDatum(candle->closed);
-		values[9 * nrows + i] = Int32GetDatum(candle->sources);
+		values[ncandles + i] = TimeframeGetDatum(candle->timeframe);
+		values[2 * ncandles + i] = TimestampTzGetDatum(candle->ts);
+		values[3 * ncandles + i] = Float8GetDatum(candle->open);
+		values[4 * ncandles + i] = Float8GetDatum(candle->high);
+		values[5 * ncandles + i] = Float8GetDatum(candle->low);
+		values[6 * ncandles + i] = Float8GetDatum(candle->close);
+		values[7 * ncandles + i] = Float8GetDatum(candle->volume);
+		values[8 * ncandles + i] = BoolGetDatum(candle->closed);
+		values[9 * ncandles + i] = Int32GetDatum(candle->sources);
 	}
 	for (int i = 0; i < ncolumns; i++)
-		columns[i] = PointerGetDatum(construct_array(values + i * nrows, nrows,
+		columns[i] = PointerGetDatum(construct_array(values + i * ncandles, ncandles,
 													 OidIsValid(types[i].type) ? types[i].type : timeframe_type(),
 													 types[i].length, types[i].byval,
 													 types[i].align));
+}
+
+/* What is to be written of rows. */
+static const Candle **
+survivors(Row **rows, int nrows)
+{
+	const Candle **candles = palloc(sizeof(Candle *) * nrows);
+
+	for (int i = 0; i < nrows; i++)
+		candles[i] = rows[i]->survivor;
+	return candles;
 }
 
 /* The bars of a batch are all derived, or all supplied. */
@@ -432,8 +449,8 @@ is_derived(Row **rows)
 }
 
 /*
- * Upserts the survivors of the rows, and notes which were written.  The statement gives their keys back in the order in which it got them; a row that was inserted has
- * no xmax.
+ * Upserts the survivors of the rows, and notes which were written.  The statement gives
+ * their keys back in the order in which it got them; a row that was inserted has no xmax.
  */
 static void
 upsert_rows(Row **rows, int nrows)
@@ -442,7 +459,7 @@ upsert_rows(Row **rows, int nrows)
 	Datum		columns[10];
 	int			next = 0;
 
-	make_columns(rows, nrows, columns, statement->nargs);
+	make_columns(survivors(rows, nrows), nrows, columns, statement->nargs);
 	SPI_connect();
 	execute_statement(statement, columns, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -524,7 +541,7 @@ insert_rows(Row **rows, int nrows)
 	Statement  *statement = is_derived(rows) ? &insert_new_derived : &insert_new;
 	Datum		columns[10];
 
-	make_columns(rows, nrows, columns, statement->nargs);
+	make_columns(survivors(rows, nrows), nrows, columns, statement->nargs);
 	return run_statement(statement, columns, NULL);
 }
 
@@ -614,4 +631,16 @@ store_candles(const Candle *candles, int ncandles, CandleOutcome *outcomes)
 		}
 	}
 	store_rows(sorted, nrows);
+}
+
+void
+write_derived(const Candle *candles, int ncandles)
+{
+	const Candle **pointers = palloc(sizeof(Candle *) * ncandles);
+	Datum		columns[10];
+
+	for (int i = 0; i < ncandles; i++)
+		pointers[i] = &candles[i];
+	make_columns(pointers, ncandles, columns, lengthof(columns));
+	(void) execute_latest(&replace_derived, columns);
 }

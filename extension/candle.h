@@ -7,6 +7,8 @@
 
 #include "tradekeep.h"
 
+#include "executor/tuptable.h"
+
 #include "timeframe.h"
 
 typedef struct Candle
@@ -49,6 +51,21 @@ extern void store_candles(const Candle *candles, int ncandles, CandleOutcome *ou
  * (inserted, updated, unchanged, ignored).
  */
 extern Datum store_batch(FunctionCallInfo fcinfo, const Candle *candles, int ncandles);
+
+/* Reads a row of tradekeep.candle; the symbol points into it. */
+extern void read_candle(TupleTableSlot *slot, Candle *candle);
+
+/* Equal in everything but the key. */
+extern bool same_values(const Candle *a, const Candle *b);
+
+/*
+ * Writes derived bars of different keys, in the order of these, where there is none or a
+ * derived one.  What is supplied stays.  Inside SPI_connect(), with the latest snapshot.
+ */
+extern void write_derived(const Candle *candles, int ncandles);
+
+/* Ids of ticks: all-digit ones by their value, however long; others, behind them, by their bytes. */
+extern int	compare_ids(const text *a, const text *b);
 
 /* Takes an array argument apart and refuses nulls in it. */
 extern Datum *column_argument(FunctionCallInfo fcinfo, int argno, const char *name, int *length);

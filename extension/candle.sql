@@ -263,7 +263,7 @@ COMMENT ON FUNCTION tradekeep.set_candle_retention(tradekeep.timeframe, interval
 
 -- In key order, as everything that touches many candles.
 CREATE FUNCTION tradekeep.cleanup_old_candles(keep interval, timeframe tradekeep.timeframe DEFAULT NULL) RETURNS bigint
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET tradekeep.retention = on
 AS $$
 DECLARE
 	cutoff timestamptz;
@@ -273,9 +273,12 @@ BEGIN
 	cutoff := (statement_timestamp() AT TIME ZONE 'UTC' - keep) AT TIME ZONE 'UTC';
 	WITH old AS MATERIALIZED (
 		SELECT c.ctid AS id FROM tradekeep.candle AS c
-		WHERE c.ts <= cutoff AND (cleanup_old_candles.timeframe IS NULL OR c.timeframe = cleanup_old_candles.timeframe)
+		LEFT JOIN (SELECT r.source, tradekeep.retention_end(r.source, cutoff) AS ts
+			FROM tradekeep.rollup AS r GROUP BY r.source) AS needed ON needed.source = c.timeframe
+		WHERE c.ts <= cutoff AND c.ts < coalesce(needed.ts, 'infinity')
+			AND (cleanup_old_candles.timeframe IS NULL OR c.timeframe = cleanup_old_candles.timeframe)
 		ORDER BY c.symbol, c.timeframe, c.ts
-		FOR UPDATE)
+		FOR UPDATE OF c)
 	DELETE FROM tradekeep.candle AS c WHERE c.ctid = ANY (ARRAY(SELECT id FROM old));
 	GET DIAGNOSTICS deleted = ROW_COUNT;
 	RETURN deleted;

@@ -145,8 +145,7 @@ leading_zeros(const text *id)
 	return zeros;
 }
 
-/* All-digit ids by their value, however long; others, which come behind, by their bytes. */
-static int
+int
 compare_ids(const text *a, const text *b)
 {
 	bool		a_number = is_number(a);

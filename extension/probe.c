@@ -317,7 +317,7 @@ probe_next(Probe *probe, ScanDirection direction)
 }
 
 void
-probe_keys(Probe *probe, const Datum *keys, Datum from)
+probe_from(Probe *probe, const Datum *keys, Datum from)
 {
 	ScanKeyData scankeys[PROBE_MAX_KEYS];
 	int			nkeys = probe->table->nkeys;
@@ -327,8 +327,14 @@ probe_keys(Probe *probe, const Datum *keys, Datum from)
 		scankeys[i].sk_argument = keys[i];
 	scankeys[nkeys - 1] = probe->table->from;
 	scankeys[nkeys - 1].sk_argument = from;
-	probe->scan->xs_want_itup = true;
 	index_rescan(probe->scan, scankeys, nkeys, NULL, 0);
+}
+
+void
+probe_keys(Probe *probe, const Datum *keys, Datum from)
+{
+	probe->scan->xs_want_itup = true;
+	probe_from(probe, keys, from);
 }
 
 /*

@@ -87,6 +87,9 @@ extern void probe_range(Probe *probe, const Datum *keys,
 						StrategyNumber high_comparison, Datum high);
 extern TupleTableSlot *probe_next(Probe *probe, ScanDirection direction);
 
+/* Starts on the rows whose columns but the last equal `keys`, from a value of the last one on. */
+extern void probe_from(Probe *probe, const Datum *keys, Datum from);
+
 /*
  * Walks along the keys whose columns but the last equal `keys`, from a value of the last
  * one on, in order; rows are looked at only where the index does not suffice.  The last column

@@ -500,26 +500,51 @@ count_command(const TtlTable *table)
 					surplus_query(table), table->name, table->column, table->name);
 }
 
-/* Symbols are found by descending the index once for each. */
-#define OLD_CANDLES(lock) \
+/*
+ * Symbols are found by descending the index once for each.  What rollups still need stays;
+ * before 0.3.0 there were none.
+ */
+#define OLD_CANDLES(needed, lock) \
 	"WITH RECURSIVE symbols(symbol) AS (" \
 	"(SELECT c.symbol FROM tradekeep.candle AS c ORDER BY c.symbol LIMIT 1) UNION ALL" \
 	" SELECT (SELECT c.symbol FROM tradekeep.candle AS c WHERE c.symbol > s.symbol" \
 	" ORDER BY c.symbol LIMIT 1) FROM symbols AS s WHERE s.symbol IS NOT NULL), " \
+	"limits AS MATERIALIZED (SELECT o.timeframe, o.cutoff, " needed " AS needed" \
+	" FROM (SELECT r.timeframe, (pg_catalog.timezone('UTC', pg_catalog.clock_timestamp())" \
+	" - r.keep) AT TIME ZONE 'UTC' AS cutoff FROM tradekeep.candle_retention AS r) AS o), " \
 	"expired AS MATERIALIZED (SELECT o.id" \
-	" FROM symbols AS s CROSS JOIN tradekeep.candle_retention AS r CROSS JOIN LATERAL (" \
+	" FROM symbols AS s CROSS JOIN limits AS l CROSS JOIN LATERAL (" \
 	"SELECT t.ctid AS id FROM ONLY tradekeep.candle AS t" \
-	" WHERE t.symbol = s.symbol AND t.timeframe OPERATOR(pg_catalog.=) r.timeframe" \
-	" AND t.ts <= (pg_catalog.timezone('UTC', pg_catalog.clock_timestamp()) - r.keep)" \
-	" AT TIME ZONE 'UTC' ORDER BY t.ts " lock ") AS o WHERE s.symbol IS NOT NULL "
+	" WHERE t.symbol = s.symbol AND t.timeframe OPERATOR(pg_catalog.=) l.timeframe" \
+	" AND t.ts <= l.cutoff AND t.ts < l.needed" \
+	" ORDER BY t.ts " lock ") AS o WHERE s.symbol IS NOT NULL "
 
 /* $1 and $2 are of no use, but the same for all forms. */
-#define RETENTION_COMMAND \
-	OLD_CANDLES("LIMIT $3 FOR UPDATE SKIP LOCKED") "LIMIT $3), " \
+#define RETENTION_COMMAND(needed) \
+	OLD_CANDLES(needed, "LIMIT $3 FOR UPDATE SKIP LOCKED") "LIMIT $3), " \
 	"gone AS (DELETE FROM ONLY tradekeep.candle AS t" \
 	" WHERE t.ctid = ANY (ARRAY(SELECT id FROM expired)) RETURNING 1) " \
 	"SELECT (SELECT pg_catalog.count(*) FROM gone), pg_catalog.count(*), NULL::timestamptz" \
 	" FROM expired WHERE $1 IS NOT NULL AND $2 IS NOT NULL"
+#define COUNT_COMMAND(needed) OLD_CANDLES(needed, "") ") SELECT pg_catalog.count(*) FROM expired"
+
+#define NEEDED "tradekeep.retention_end(o.timeframe, o.cutoff)"
+#define NOTHING_NEEDED "timestamptz 'infinity'"
+
+/* The SQL may be older than the library, for a while. */
+static bool
+has_rollups(void)
+{
+	return OidIsValid(get_relname_relid("rollup", get_namespace_oid(TRADEKEEP_SCHEMA, false)));
+}
+
+static const char *
+retention_command(void)
+{
+	/* For rollups: what was derived of these candles stays. */
+	set_in_scope("tradekeep.retention", "on");
+	return has_rollups() ? RETENTION_COMMAND(NEEDED) : RETENTION_COMMAND(NOTHING_NEEDED);
+}
 
 /*
  * Deletes up to batch->size expired rows, oldest first, from batch->from on.  The
@@ -537,7 +562,7 @@ delete_batch(const TtlTable *table, TtlBatch *batch)
 	/* Deferred constraints would fire at the commit, when we are the owner no more. */
 	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) < 0)
 		elog(ERROR, "could not set constraints");
-	execute(table->policy->candle_retention ? RETENTION_COMMAND :
+	execute(table->policy->candle_retention ? retention_command() :
 			table->policy->keep_rows > 0 ? count_command(table) : age_command(table),
 			lengthof(types), types, values, false);
 	batch->deleted = DatumGetInt64(result_value(1, NULL));
@@ -579,7 +604,8 @@ count_expired(const TtlTable *table, const TtlPart *part)
 	if (OidIsValid(part->parent))
 		execute(psprintf("SELECT pg_catalog.count(*) FROM %s", from_name(table)), 0, NULL, NULL, true);
 	else if (table->policy->candle_retention)
-		execute(OLD_CANDLES("") ") SELECT pg_catalog.count(*) FROM expired", 0, NULL, NULL, true);
+		execute(has_rollups() ? COUNT_COMMAND(NEEDED) : COUNT_COMMAND(NOTHING_NEEDED), 0, NULL, NULL,
+				true);
 	else if (table->policy->keep_rows > 0)
 		execute(psprintf("SELECT pg_catalog.count(*) FROM (%s) AS surplus", surplus_query(table)),
 				1, types, values, true);

@@ -220,6 +220,17 @@ next_start(Timeframe timeframe, TimestampTz ts)
 	return candle_start(timeframe, ts) == ts ? ts : candle_end(timeframe, ts);
 }
 
+/* Every timeframe up to a day divides a day, and what begins at midnight begins with all of them. */
+bool
+timeframe_divides(Timeframe source, Timeframe target)
+{
+	if (source >= target)
+		return false;
+	if (target == TIMEFRAME_MONTH)
+		return source <= SECS_PER_DAY;
+	return target % source == 0;
+}
+
 static int64
 month_number(TimestampTz ts)
 {

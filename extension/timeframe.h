@@ -34,6 +34,9 @@ extern TimestampTz candle_end(Timeframe timeframe, TimestampTz ts);
 /* The first start of a candle at ts or later. */
 extern TimestampTz next_start(Timeframe timeframe, TimestampTz ts);
 
+/* True when candles of one timeframe are made of whole candles of another, finer one. */
+extern bool timeframe_divides(Timeframe source, Timeframe target);
+
 /* How many candles start at `from` or later and before `to`, both starts of candles. */
 extern int64 count_candles(Timeframe timeframe, TimestampTz from, TimestampTz to);
 

@@ -12,6 +12,7 @@
 #include "utils/guc.h"
 
 #include "metrics.h"
+#include "rollup.h"
 #include "sweep.h"
 
 TRADEKEEP_MODULE_MAGIC;
@@ -24,6 +25,7 @@ void
 _PG_init(void)
 {
 	sweep_define_settings();
+	rollup_define_settings();
 	tradekeep_preloaded = process_shared_preload_libraries_in_progress;
 	if (!tradekeep_preloaded)
 		return;

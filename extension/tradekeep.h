@@ -29,6 +29,7 @@
 #define ERRCODE_TRADEKEEP_BATCH		MAKE_SQLSTATE('T', 'K', '0', '0', '6')
 #define ERRCODE_TRADEKEEP_SIGNAL	MAKE_SQLSTATE('T', 'K', '0', '0', '7')
 #define ERRCODE_TRADEKEEP_LEASE		MAKE_SQLSTATE('T', 'K', '0', '0', '8')
+#define ERRCODE_TRADEKEEP_ROLLUP	MAKE_SQLSTATE('T', 'K', '0', '1', '1')
 
 /* True when the library came in by shared_preload_libraries. */
 extern bool tradekeep_preloaded;

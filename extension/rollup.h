@@ -1,0 +1,77 @@
+/*
+ * rollup.h
+ *		Timeframes derived from finer ones.
+ */
+#ifndef TRADEKEEP_ROLLUP_H
+#define TRADEKEEP_ROLLUP_H
+
+#include "tradekeep.h"
+
+#include "candle.h"
+
+/* A row of tradekeep.rollup. */
+typedef struct Rollup
+{
+	Timeframe	source;
+	Timeframe	target;
+	int64		grace;			/* microseconds */
+} Rollup;
+
+/* All of them, by target: a source stands before what is derived from it. */
+extern int	load_rollups(Rollup **rollups);
+
+/* A candle that a statement wrote or took away. */
+typedef struct Change
+{
+	text	   *symbol;
+	Timeframe	timeframe;
+	TimestampTz ts;
+	bool		was_closed;		/* what was there is gone, and was closed */
+	bool		is_closed;		/* what is there now came, and is closed */
+	bool		arrived;
+	bool		invites;		/* if it is of a target, derivation has to look at it itself */
+	int32		given;			/* sources of a derived candle that came from elsewhere */
+} Change;
+
+/* From the start of a candle of the target to that of another. */
+typedef struct Span
+{
+	TimestampTz from;
+	TimestampTz to;
+} Span;
+
+/* What is to be derived of a symbol. */
+typedef struct Series
+{
+	text	   *symbol;
+	const Change *changes;		/* of its source candles, by time */
+	int			nchanges;
+	Span	   *spans;
+	int			nspans;
+	TimestampTz newest;			/* closed source candle, as far as it matters */
+} Series;
+
+extern void add_span(Series *series, TimestampTz from, TimestampTz to);
+
+/*
+ * Derives the candles of a rollup in the spans of each series, and those that close or
+ * reopen because of the changes.  The series are in the order of their symbols.
+ */
+extern void derive_changed(const Rollup *rollup, int nrollups, Series *series, int nseries);
+
+/*
+ * Derives the candles of a symbol from a time on, until so many source candles are used up,
+ * and leaves in *max_sources what is left.  Returns where it ended, DT_NOEND behind the last candle.
+ */
+extern TimestampTz derive_from(const Rollup *rollup, text *symbol, TimestampTz from,
+							   int64 *max_sources, int64 *written);
+
+/* True while the running statement on tradekeep.candle is one of derivation itself. */
+extern bool is_deriving(void);
+
+/* Deleting candles is retention: what was derived from them stays. */
+extern bool tradekeep_retention;
+
+extern void rollup_define_settings(void);
+
+#endif							/* TRADEKEEP_ROLLUP_H */
