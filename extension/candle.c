@@ -36,6 +36,7 @@
 #include "input.h"
 #include "owner.h"
 #include "probe.h"
+#include "rollup.h"
 #include "statement.h"
 
 PG_FUNCTION_INFO_V1(tradekeep_keep_newest_candle);
@@ -104,11 +105,16 @@ static Statement upsert_all_derived = {
 	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID, INT4ARRAYOID}
 };
 
-static Statement replace_derived = {
-	.sql = INSERT_DERIVED ON_CONFLICT_UPDATE,
-	.nargs = 10,
-	.argtypes = {TEXTARRAYOID, TIMEFRAMEARRAYOID, TIMESTAMPTZARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
-	FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, BOOLARRAYOID, INT4ARRAYOID}
+static Statement update_by_tid = {
+	.sql = "UPDATE tradekeep.candle AS c SET open = n.open, high = n.high, low = n.low,"
+	" close = n.close, volume = n.volume, closed = n.closed, sources = n.sources"
+	" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+	" pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),"
+	" pg_catalog.unnest($8)) AS n(open, high, low, close, volume, closed, sources, tid)"
+	" WHERE c.ctid OPERATOR(pg_catalog.=) n.tid",
+	.nargs = 8,
+	.argtypes = {FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID, FLOAT8ARRAYOID,
+	BOOLARRAYOID, INT4ARRAYOID, TIDARRAYOID}
 };
 
 static Statement insert_correction = {
@@ -194,6 +200,7 @@ read_candle(TupleTableSlot *slot, Candle *candle)
 	candle->closed = DatumGetBool(column(slot, COLUMN_CLOSED));
 	candle->derived = !slot_attisnull(slot, COLUMN_SOURCES);
 	candle->sources = candle->derived ? DatumGetInt32(column(slot, COLUMN_SOURCES)) : 0;
+	candle->tid = slot->tts_tid;
 }
 
 /*
@@ -607,6 +614,7 @@ store_candles(const Candle *candles, int ncandles, CandleOutcome *outcomes)
 	Row		   *rows = palloc(sizeof(Row) * ncandles);
 	Row		  **sorted = palloc(sizeof(Row *) * ncandles);
 	int			nrows = 0;
+	bool		mixed = false;
 
 	if (ncandles == 0)
 		return;
@@ -622,6 +630,7 @@ store_candles(const Candle *candles, int ncandles, CandleOutcome *outcomes)
 			rows[nrows - 1].nbars++;
 		else
 		{
+			mixed |= bars[i].candle->timeframe != bars[0].candle->timeframe;
 			rows[nrows] = (Row)
 			{
 				.bars = &bars[i],.nbars = 1
@@ -630,17 +639,32 @@ store_candles(const Candle *candles, int ncandles, CandleOutcome *outcomes)
 			nrows++;
 		}
 	}
+	if (mixed)
+		lock_mixed_batch();
 	store_rows(sorted, nrows);
 }
 
 void
-write_derived(const Candle *candles, int ncandles)
+insert_derived(const Candle **candles, int ncandles)
 {
-	const Candle **pointers = palloc(sizeof(Candle *) * ncandles);
 	Datum		columns[10];
 
+	make_columns(candles, ncandles, columns, lengthof(columns));
+	(void) execute_latest(&insert_new_derived, columns);
+}
+
+void
+update_derived(const Candle **candles, int ncandles)
+{
+	Datum	   *tids = palloc(sizeof(Datum) * ncandles);
+	Datum		columns[11];
+
 	for (int i = 0; i < ncandles; i++)
-		pointers[i] = &candles[i];
-	make_columns(pointers, ncandles, columns, lengthof(columns));
-	(void) execute_latest(&replace_derived, columns);
+		tids[i] = PointerGetDatum(&candles[i]->tid);
+	make_columns(candles, ncandles, columns, COLUMN_SOURCES);
+	columns[COLUMN_SOURCES] = PointerGetDatum(construct_array(tids, ncandles, TIDOID,
+															  sizeof(ItemPointerData), false,
+															  TYPALIGN_SHORT));
+	/* Without the key. */
+	(void) execute_latest(&update_by_tid, columns + COLUMN_TS);
 }

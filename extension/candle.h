@@ -24,6 +24,7 @@ typedef struct Candle
 	bool		closed;
 	bool		derived;		/* made from finer candles */
 	int32		sources;		/* how many, when derived */
+	ItemPointerData tid;		/* of the row that it was read from, or is to replace */
 } Candle;
 
 /* What storing a candle came to. */
@@ -59,10 +60,12 @@ extern void read_candle(TupleTableSlot *slot, Candle *candle);
 extern bool same_values(const Candle *a, const Candle *b);
 
 /*
- * Writes derived bars of different keys, in the order of these, where there is none or a
- * derived one.  What is supplied stays.  Inside SPI_connect(), with the latest snapshot.
+ * Writes derived bars of different keys, in the order of these: new ones where there is
+ * none, others over the row that `tid` says, unless somebody has changed that.
+ * Inside SPI_connect(), with the latest snapshot.
  */
-extern void write_derived(const Candle *candles, int ncandles);
+extern void insert_derived(const Candle **candles, int ncandles);
+extern void update_derived(const Candle **candles, int ncandles);
 
 /* Ids of ticks: all-digit ones by their value, however long; others, behind them, by their bytes. */
 extern int	compare_ids(const text *a, const text *b);

@@ -19,7 +19,7 @@ CREATE TABLE tradekeep.candle (
 		AND low > '-Infinity' AND high < 'Infinity'),
 	CONSTRAINT candle_volume CHECK (volume >= 0 AND volume < 'Infinity'),
 	CONSTRAINT candle_sources CHECK (sources > 0)
-) USING heap;
+) USING heap WITH (fillfactor = 90);
 COMMENT ON TABLE tradekeep.candle IS
 'one bar per symbol, timeframe and start; final once closed';
 COMMENT ON COLUMN tradekeep.candle.ts IS 'start of the candle, on the UTC grid of its timeframe';

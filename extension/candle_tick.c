@@ -37,6 +37,7 @@
 #include "utils/timestamp.h"
 
 #include "input.h"
+#include "rollup.h"
 #include "statement.h"
 
 PG_FUNCTION_INFO_V1(tradekeep_upsert_ticks_json);
@@ -513,6 +514,7 @@ common_arguments(FunctionCallInfo fcinfo, TickBatch *batch, int nargs)
 	require_arguments(fcinfo, nargs);
 	batch->symbol = key_argument(fcinfo, 0, "symbol");
 	batch->timeframe = PG_GETARG_TIMEFRAME(1);
+	refuse_rollup(batch->timeframe);
 	batch->grace = ttl_to_usecs(PG_GETARG_INTERVAL_P(nargs - 1), "grace");
 }
 

@@ -22,6 +22,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -128,6 +129,31 @@ load_rollups(Rollup **rollups)
 	table_close(relation, NoLock);
 	qsort(*rollups, n, sizeof(Rollup), compare_rollups);
 	return n;
+}
+
+void
+refuse_rollup(Timeframe target)
+{
+	Rollup	   *rollups;
+	int			nrollups = load_rollups(&rollups);
+
+	for (int i = 0; i < nrollups; i++)
+		if (rollups[i].target == target)
+			ereport(ERROR,
+					(errcode(ERRCODE_TRADEKEEP_ROLLUP),
+					 errmsg("%s candles are derived from %s candles", timeframe_name(target),
+							timeframe_name(rollups[i].source)),
+					 errhint("Make candles of a timeframe from ticks, or from candles.")));
+}
+
+void
+lock_mixed_batch(void)
+{
+	Rollup	   *rollups;
+
+	if (load_rollups(&rollups) > 0)
+		LockRelationOid(get_relname_relid("candle", get_namespace_oid(TRADEKEEP_SCHEMA, false)),
+						ShareRowExclusiveLock);
 }
 
 /* What a statement changed, as far as it has to do with rollups. */

@@ -20,6 +20,15 @@ typedef struct Rollup
 /* All of them, by target: a source stands before what is derived from it. */
 extern int	load_rollups(Rollup **rollups);
 
+/* Refuses to make candles of a timeframe by other means than its rollup. */
+extern void refuse_rollup(Timeframe target);
+
+/*
+ * Keeps other writers out when bars of several timeframes are to be written, which would meet
+ * those that derivation writes in another order.
+ */
+extern void lock_mixed_batch(void);
+
 /* A candle that a statement wrote or took away. */
 typedef struct Change
 {
@@ -48,7 +57,13 @@ typedef struct Series
 	int			nchanges;
 	Span	   *spans;
 	int			nspans;
-	TimestampTz newest;			/* closed source candle, as far as it matters */
+
+	/* What derivation learns */
+	TimestampTz first_closed;	/* that the statement closed */
+	TimestampTz anchor;			/* a closed source candle before it, which was there */
+	bool		newest_known;
+	TimestampTz newest;			/* closed source candle */
+	TimestampTz newest_before;	/* and before the statement */
 } Series;
 
 extern void add_span(Series *series, TimestampTz from, TimestampTz to);

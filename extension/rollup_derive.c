@@ -58,12 +58,9 @@ static ProbeTable candle_table = {.name = "candle",.nkeys = 3};
 static ProbeTable horizon_table = {.name = "rollup_horizon",.nkeys = 2};
 
 static Statement delete_derived = {
-	.sql = "DELETE FROM tradekeep.candle AS c"
-	" USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($3)) AS g(symbol, ts)"
-	" WHERE c.symbol OPERATOR(pg_catalog.=) g.symbol AND c.timeframe OPERATOR(pg_catalog.=) $2"
-	" AND c.ts OPERATOR(pg_catalog.=) g.ts AND c.sources IS NOT NULL",
-	.nargs = 3,
-	.argtypes = {TEXTARRAYOID, TIMEFRAMEOID, TIMESTAMPTZARRAYOID}
+	.sql = "DELETE FROM tradekeep.candle AS c WHERE c.ctid OPERATOR(pg_catalog.=) ANY ($1)",
+	.nargs = 1,
+	.argtypes = {TIDARRAYOID}
 };
 static Statement count_late = {
 	.sql = "UPDATE tradekeep.rollup_horizon AS h SET late = h.late OPERATOR(pg_catalog.+) $3"
@@ -78,7 +75,10 @@ typedef struct Derivation
 	const Rollup *rollup;
 	Probe		sources;
 	Probe		targets;
-	Candle	   *bars;			/* to be written; without sources: to be deleted */
+	Probe		ends;			/* of series; begun when needed */
+	bool		ends_begun;
+	Candle	   *bars;			/* to be written over what is at tid, or as new; without
+								 * sources: to be deleted */
 	int			nbars;
 	int			space;
 } Derivation;
@@ -193,33 +193,25 @@ closing_delay(const Rollup *rollup)
 }
 
 /*
- * Goes back from the newest source candle to a closed one, and further to one that the
- * statement has not touched: that was the newest closed one before, unless
- * one that is gone was newer.  If the statement closed none and took no closed one away, what lies
- * before the spans does not matter.
+ * The newest closed source candle.  Goes back from the end of the series to it, and further to
+ * one that the statement has not touched: that was the newest one before, unless one
+ * that is gone was newer.
  */
 static void
 find_newest(Derivation *derivation, Series *series)
 {
-	const Rollup *rollup = derivation->rollup;
-	int64		delay = closing_delay(rollup);
-	TimestampTz stop = DT_NOEND;
-	TimestampTz before = DT_NOBEGIN;
 	int			change = series->nchanges - 1;
 	Candle		candle;
 
-	series->newest = DT_NOBEGIN;
-	for (int i = 0; i < series->nspans; i++)
-		stop = Min(stop, series->spans[i].from);
-	for (int i = 0; i < series->nchanges; i++)
-	{
-		if (series->changes[i].was_closed)
-			before = Max(before, series->changes[i].ts);
-		if (series->changes[i].was_closed || series->changes[i].is_closed)
-			stop = DT_NOBEGIN;
-	}
-	start_at(&derivation->sources, series->symbol, rollup->source, DT_NOBEGIN);
-	while (next_candle(&derivation->sources, BackwardScanDirection, &candle) && candle.ts >= stop)
+	if (series->newest_known)
+		return;
+	series->newest_known = true;
+	series->newest = series->newest_before = DT_NOBEGIN;
+	if (!derivation->ends_begun)
+		probe_begin(&derivation->ends, &candle_table, PROBE_LATEST);
+	derivation->ends_begun = true;
+	start_at(&derivation->ends, series->symbol, derivation->rollup->source, DT_NOBEGIN);
+	while (next_candle(&derivation->ends, BackwardScanDirection, &candle))
 	{
 		if (!candle.closed)
 			continue;
@@ -228,21 +220,49 @@ find_newest(Derivation *derivation, Series *series)
 			change--;
 		if (change < 0 || series->changes[change].ts != candle.ts)
 		{
-			before = Max(before, candle.ts);
+			series->newest_before = candle.ts;
 			break;
 		}
 	}
-	if (stop == DT_NOBEGIN && before != series->newest)
-	{
-		/* Of those that end in between. */
-		TimestampTz low = Max(Min(before, series->newest), MIN_TIME) - delay;
-		TimestampTz high = Max(before, series->newest) - delay;
+	for (int i = 0; i < series->nchanges; i++)
+		if (series->changes[i].was_closed)
+			series->newest_before = Max(series->newest_before, series->changes[i].ts);
+}
 
-		low = candle_start(rollup->target, low);
-		high = candle_start(rollup->target, high);
-		if (low < high)
-			add_span(series, low, high);
-	}
+/* Is there a closed source candle at that time or later?  `next` is the first one behind the bar. */
+static bool
+is_followed(Derivation *derivation, Series *series, const Candle *next, TimestampTz ts)
+{
+	if (next == NULL)
+		return false;
+	if (next->closed && next->ts >= ts)
+		return true;
+	find_newest(derivation, series);
+	return series->newest >= ts;
+}
+
+/*
+ * Adds the candles that close or open because the newest closed source candle is another one;
+ * false when there are none.
+ */
+static bool
+add_closing(Derivation *derivation, Series *series)
+{
+	const Rollup *rollup = derivation->rollup;
+	int64		delay = closing_delay(rollup);
+	TimestampTz low;
+	TimestampTz high;
+
+	find_newest(derivation, series);
+	if (series->newest_before == series->newest)
+		return false;
+	low = Max(Min(series->newest_before, series->newest), MIN_TIME) - delay;
+	high = Max(series->newest_before, series->newest) - delay;
+	low = candle_start(rollup->target, low);
+	high = candle_start(rollup->target, high);
+	if (low < high)
+		add_span(series, low, high);
+	return low < high;
 }
 
 static void
@@ -263,7 +283,7 @@ add_source(Candle *bar, const Candle *source, int *nclosed)
 
 /* Keeps a bar for writing, unless it is what is stored already, or a supplied one is. */
 static void
-keep_bar(Derivation *derivation, const Candle *bar, const Candle *stored)
+keep_bar(Derivation *derivation, Candle *bar, const Candle *stored)
 {
 	if (stored == NULL ? bar->sources == 0 : !stored->derived || same_values(stored, bar))
 		return;
@@ -274,6 +294,10 @@ keep_bar(Derivation *derivation, const Candle *bar, const Candle *stored)
 			palloc(sizeof(Candle) * derivation->space) :
 			repalloc_huge(derivation->bars, sizeof(Candle) * derivation->space);
 	}
+	if (stored != NULL)
+		bar->tid = stored->tid;
+	if (bar->sources > 0)
+		check_candle(bar, 0);
 	derivation->bars[derivation->nbars++] = *bar;
 }
 
@@ -282,7 +306,7 @@ keep_bar(Derivation *derivation, const Candle *bar, const Candle *stored)
  * along what is stored of the target.  Returns where it ended.
  */
 static TimestampTz
-derive_span(Derivation *derivation, const Series *series, const Span *span, int64 *max_sources)
+derive_span(Derivation *derivation, Series *series, const Span *span, int64 *max_sources)
 {
 	const Rollup *rollup = derivation->rollup;
 	int64		delay = closing_delay(rollup);
@@ -310,11 +334,13 @@ derive_span(Derivation *derivation, const Series *series, const Span *span, int6
 		while (has_source && source.ts < end)
 		{
 			add_source(&bar, &source, &nclosed);
+			if (source.closed && source.ts < series->first_closed)
+				series->anchor = source.ts;
 			has_source = next_candle(&derivation->sources, ForwardScanDirection, &source);
 		}
 		*max_sources -= bar.sources;
-		bar.closed = series->newest >= end + delay ||
-			nclosed == count_candles(rollup->source, bar.ts, end);
+		bar.closed = nclosed == count_candles(rollup->source, bar.ts, end) ||
+			is_followed(derivation, series, has_source ? &source : NULL, end + delay);
 		if (has_stored && stored.ts == bar.ts)
 		{
 			keep_bar(derivation, &bar, &stored);
@@ -393,44 +419,54 @@ drop_frozen(Derivation *derivation, const Series *series, int nseries)
 }
 
 static void
-delete_bars(const Rollup *rollup, const Candle *bars, int nbars)
+delete_bars(const Candle **bars, int nbars)
 {
-	Datum	   *symbols = palloc(sizeof(Datum) * nbars);
-	Datum	   *starts = palloc(sizeof(Datum) * nbars);
-	Datum		values[3];
-	int			n = 0;
+	Datum	   *tids = palloc(sizeof(Datum) * nbars);
+	Datum		values[1];
 
 	for (int i = 0; i < nbars; i++)
-		if (bars[i].sources == 0)
-		{
-			symbols[n] = PointerGetDatum(bars[i].symbol);
-			starts[n++] = TimestampTzGetDatum(bars[i].ts);
-		}
-	if (n == 0)
-		return;
-	values[0] = PointerGetDatum(construct_array(symbols, n, TEXTOID, -1, false, TYPALIGN_INT));
-	values[1] = TimeframeGetDatum(rollup->target);
-	values[2] = PointerGetDatum(construct_array(starts, n, TIMESTAMPTZOID, sizeof(TimestampTz), true,
-												TYPALIGN_DOUBLE));
+		tids[i] = PointerGetDatum(&bars[i]->tid);
+	values[0] = PointerGetDatum(construct_array(tids, nbars, TIDOID, sizeof(ItemPointerData), false,
+												TYPALIGN_SHORT));
 	(void) execute_latest(&delete_derived, values);
+}
+
+/* What is to be done to a bar, each in a statement of its own. */
+typedef enum BarWrite
+{
+	BAR_DELETE,
+	BAR_UPDATE,
+	BAR_INSERT
+} BarWrite;
+
+static BarWrite
+write_of(const Candle *bar)
+{
+	if (bar->sources == 0)
+		return BAR_DELETE;
+	return ItemPointerIsValid(&bar->tid) ? BAR_UPDATE : BAR_INSERT;
 }
 
 /* Writes the bars; the same trigger that led here derives from them in turn. */
 static void
-write_bars(Derivation *derivation)
+write_bars(Derivation *derivation, BarWrite write)
 {
-	Candle	   *bars = derivation->bars;
-	int			kept = 0;
+	static void (*const writers[]) (const Candle **, int) = {
+		[BAR_DELETE] = delete_bars,[BAR_UPDATE] = update_derived,[BAR_INSERT] = insert_derived
+	};
+	const Candle **bars = palloc(sizeof(Candle *) * Min(derivation->nbars, WRITE_BATCH));
+	int			n = 0;
 
-	delete_bars(derivation->rollup, bars, derivation->nbars);
 	for (int i = 0; i < derivation->nbars; i++)
-		if (bars[i].sources > 0)
+	{
+		if (write_of(&derivation->bars[i]) == write)
+			bars[n++] = &derivation->bars[i];
+		if (n == WRITE_BATCH || (n > 0 && i == derivation->nbars - 1))
 		{
-			bars[kept] = bars[i];
-			check_candle(&bars[kept++], 0);
+			writers[write] (bars, n);
+			n = 0;
 		}
-	for (int i = 0; i < kept; i += WRITE_BATCH)
-		write_derived(bars + i, Min(kept - i, WRITE_BATCH));
+	}
 }
 
 /* With the rights of the extension's owner: who may write candles need not be able to delete some. */
@@ -448,8 +484,8 @@ store_bars(Derivation *derivation, const Series *series, int nseries)
 	PG_TRY();
 	{
 		drop_frozen(derivation, series, nseries);
-		if (derivation->nbars > 0)
-			write_bars(derivation);
+		for (BarWrite write = BAR_DELETE; write <= BAR_INSERT; write++)
+			write_bars(derivation, write);
 	}
 	PG_FINALLY();
 	{
@@ -475,25 +511,77 @@ end_probes(Derivation *derivation)
 {
 	probe_end(&derivation->sources);
 	probe_end(&derivation->targets);
+	if (derivation->ends_begun)
+		probe_end(&derivation->ends);
+}
+
+/* The statement opened no candle, and closed some of one period only, or none. */
+static bool
+is_plain(const Rollup *rollup, Series *series)
+{
+	series->first_closed = DT_NOEND;
+	series->anchor = DT_NOBEGIN;
+	for (int i = 0; i < series->nchanges; i++)
+	{
+		const Change *change = &series->changes[i];
+
+		if (change->was_closed)
+			return false;
+		if (change->is_closed && series->first_closed == DT_NOEND)
+			series->first_closed = change->ts;
+		if (change->is_closed &&
+			change->ts >= candle_end(rollup->target, series->first_closed))
+			return false;
+	}
+	return true;
+}
+
+static void
+derive_spans(Derivation *derivation, Series *series)
+{
+	int64		max_sources = PG_INT64_MAX;
+
+	merge_spans(series);
+	for (int i = 0; i < series->nspans; i++)
+		(void) derive_span(derivation, series, &series->spans[i], &max_sources);
+}
+
+/*
+ * Mostly one closed candle follows others of its period: then no other candle closes by it, and
+ * there is no need to look for the newest one.
+ */
+static void
+derive_series(Derivation *derivation, Series *series)
+{
+	const Rollup *rollup = derivation->rollup;
+	int			nbars = derivation->nbars;
+
+	if (is_plain(rollup, series))
+	{
+		derive_spans(derivation, series);
+		if (series->first_closed == DT_NOEND ||
+			(closing_delay(rollup) == 0 &&
+			 series->anchor >= candle_start(rollup->target, series->first_closed)))
+			return;
+		if (!add_closing(derivation, series))
+			return;
+		derivation->nbars = nbars;
+	}
+	else
+		(void) add_closing(derivation, series);
+	derive_spans(derivation, series);
 }
 
 void
 derive_changed(const Rollup *rollup, int nrollups, Series *series, int nseries)
 {
 	Derivation	derivation;
-	int64		max_sources = PG_INT64_MAX;
 
 	lock_all_series(rollup, series, nseries, nrollups);
 	CommandCounterIncrement();
 	begin_derivation(&derivation, rollup);
 	for (int i = 0; i < nseries; i++)
-	{
-		find_newest(&derivation, &series[i]);
-		merge_spans(&series[i]);
-		for (int j = 0; j < series[i].nspans; j++)
-			(void) derive_span(&derivation, &series[i], &series[i].spans[j],
-							   &max_sources);
-	}
+		derive_series(&derivation, &series[i]);
 	end_probes(&derivation);
 	store_bars(&derivation, series, nseries);
 }
@@ -508,7 +596,6 @@ derive_from(const Rollup *rollup, text *symbol, TimestampTz from, int64 *max_sou
 	add_span(&series, candle_start(rollup->target, Max(from, MIN_TIME)), DT_NOEND);
 	lock_all_series(rollup, &series, 1, 1);
 	begin_derivation(&derivation, rollup);
-	find_newest(&derivation, &series);
 	end = derive_span(&derivation, &series, &series.spans[0], max_sources);
 	end_probes(&derivation);
 	store_bars(&derivation, &series, 1);

@@ -29,7 +29,8 @@ FROM pg_depend AS d CROSS JOIN LATERAL pg_identify_object(classid, objid, objsub
 WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'tradekeep') AND deptype = 'e' AND o.schema IS DISTINCT FROM 'tradekeep'
 GROUP BY classid ORDER BY classid::regclass::text;
 -- What runs with another's rights would need a search_path of its own.
-SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'tradekeep'::regnamespace AND prosecdef;
+SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'tradekeep'::regnamespace AND prosecdef ORDER BY proname;
+-- A procedure that commits cannot have one: its text is qualified.
 SELECT proname FROM pg_proc JOIN pg_language AS l ON l.oid = prolang
 WHERE pronamespace = 'tradekeep'::regnamespace AND (lanname NOT IN ('c', 'internal') AND NOT (lanname = 'sql' AND prosqlbody IS NOT NULL))
 	AND (proconfig IS NULL OR NOT 'search_path=pg_catalog, pg_temp' = ANY (proconfig)) ORDER BY 1;
