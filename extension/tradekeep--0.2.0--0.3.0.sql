@@ -1,1 +1,609 @@
 \echo Use "ALTER EXTENSION tradekeep UPDATE TO '0.3.0'" to load this file. \quit
+
+-- 0.2.0 to 0.3.0: the rooms rollup and trade. What changed stands here as it is in the rooms, in their
+-- order.
+
+-- Derived candles are written again and again, in place where their page has room.
+ALTER TABLE tradekeep.candle SET (fillfactor = 90);
+
+-- In key order, as everything that touches many candles.
+CREATE OR REPLACE FUNCTION tradekeep.cleanup_old_candles(keep interval, timeframe tradekeep.timeframe DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET tradekeep.retention = on
+AS $$
+DECLARE
+	cutoff timestamptz;
+	deleted bigint;
+BEGIN
+	PERFORM tradekeep.check_keep(keep);
+	cutoff := (statement_timestamp() AT TIME ZONE 'UTC' - keep) AT TIME ZONE 'UTC';
+	WITH old AS MATERIALIZED (
+		SELECT c.ctid AS id FROM tradekeep.candle AS c
+		LEFT JOIN (SELECT r.source, tradekeep.retention_end(r.source, cutoff) AS ts
+			FROM tradekeep.rollup AS r GROUP BY r.source) AS needed ON needed.source = c.timeframe
+		WHERE c.ts <= cutoff AND c.ts < coalesce(needed.ts, 'infinity')
+			AND (cleanup_old_candles.timeframe IS NULL OR c.timeframe = cleanup_old_candles.timeframe)
+		ORDER BY c.symbol, c.timeframe, c.ts
+		FOR UPDATE OF c)
+	DELETE FROM tradekeep.candle AS c WHERE c.ctid = ANY (ARRAY(SELECT id FROM old));
+	GET DIAGNOSTICS deleted = ROW_COUNT;
+	RETURN deleted;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.cleanup_old_candles(interval, tradekeep.timeframe) IS
+'deletes the candles of a timeframe, or of all, that began keep or more ago, in one transaction, and returns how many. keep: a millisecond to 100 years, else TK003. For the level admin';
+
+-- rollup: aggregates that make candles, and timeframes derived from finer ones
+
+CREATE TYPE tradekeep.ohlcv AS (open double precision, high double precision, low double precision,
+	close double precision, volume double precision, vwap double precision, count bigint);
+COMMENT ON TYPE tradekeep.ohlcv IS
+'what candlestick() gives; vwap is the volume-weighted average price (null without volume), count the number of rows';
+
+CREATE FUNCTION tradekeep.candlestick_tick(internal, timestamptz, double precision, double precision) RETURNS internal
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_tick' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_tick(internal, timestamptz, double precision, double precision) IS
+'adds a tick to a state of candlestick()';
+
+CREATE FUNCTION tradekeep.candlestick_tick(internal, timestamptz, double precision, double precision, text) RETURNS internal
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_tick' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_tick(internal, timestamptz, double precision, double precision, text) IS
+'adds a tick with an id to a state of candlestick()';
+
+CREATE FUNCTION tradekeep.candlestick_candle(internal, timestamptz, double precision, double precision,
+	double precision, double precision, double precision) RETURNS internal
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_candle' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_candle(internal, timestamptz, double precision, double precision,
+	double precision, double precision, double precision) IS 'adds a candle to a state of candlestick()';
+
+CREATE FUNCTION tradekeep.candlestick_combine(internal, internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_combine' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_combine(internal, internal) IS 'makes one state of candlestick() of two';
+
+CREATE FUNCTION tradekeep.candlestick_serialize(internal) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_serialize' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_serialize(internal) IS 'a state of candlestick() for another process';
+
+CREATE FUNCTION tradekeep.candlestick_deserialize(bytea, internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_deserialize' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_deserialize(bytea, internal) IS 'a state of candlestick() from another process';
+
+CREATE FUNCTION tradekeep.candlestick_final(internal) RETURNS tradekeep.ohlcv
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_final' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_final(internal) IS 'the bar of a state of candlestick()';
+
+CREATE FUNCTION tradekeep.candlestick_tick_enter(internal, timestamptz, double precision, double precision) RETURNS internal
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_tick_enter' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_tick_enter(internal, timestamptz, double precision, double precision) IS
+'adds a tick to a frame of candlestick()';
+
+CREATE FUNCTION tradekeep.candlestick_tick_enter(internal, timestamptz, double precision, double precision, text) RETURNS internal
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_tick_enter' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_tick_enter(internal, timestamptz, double precision, double precision, text) IS
+'adds a tick with an id to a frame of candlestick()';
+
+CREATE FUNCTION tradekeep.candlestick_candle_enter(internal, timestamptz, double precision, double precision,
+	double precision, double precision, double precision) RETURNS internal
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_candle_enter' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_candle_enter(internal, timestamptz, double precision, double precision,
+	double precision, double precision, double precision) IS 'adds a candle to a frame of candlestick()';
+
+CREATE FUNCTION tradekeep.candlestick_tick_leave(internal, timestamptz, double precision, double precision) RETURNS internal
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_tick_leave' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_tick_leave(internal, timestamptz, double precision, double precision) IS
+'takes the oldest tick from a frame of candlestick()';
+
+CREATE FUNCTION tradekeep.candlestick_tick_leave(internal, timestamptz, double precision, double precision, text) RETURNS internal
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_tick_leave' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_tick_leave(internal, timestamptz, double precision, double precision, text) IS
+'takes the oldest tick with an id from a frame of candlestick()';
+
+CREATE FUNCTION tradekeep.candlestick_candle_leave(internal, timestamptz, double precision, double precision,
+	double precision, double precision, double precision) RETURNS internal
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_candle_leave' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_candle_leave(internal, timestamptz, double precision, double precision,
+	double precision, double precision, double precision) IS 'takes the oldest candle from a frame of candlestick()';
+
+CREATE FUNCTION tradekeep.candlestick_window_final(internal) RETURNS tradekeep.ohlcv
+	AS 'MODULE_PATHNAME', 'tradekeep_candlestick_window_final' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.candlestick_window_final(internal) IS 'the bar of a frame of candlestick()';
+
+CREATE AGGREGATE tradekeep.candlestick(ts timestamptz, price double precision, amount double precision) (
+	SFUNC = tradekeep.candlestick_tick, STYPE = internal, SSPACE = 88,
+	FINALFUNC = tradekeep.candlestick_final, COMBINEFUNC = tradekeep.candlestick_combine,
+	SERIALFUNC = tradekeep.candlestick_serialize, DESERIALFUNC = tradekeep.candlestick_deserialize,
+	MSFUNC = tradekeep.candlestick_tick_enter, MINVFUNC = tradekeep.candlestick_tick_leave, MSTYPE = internal,
+	MFINALFUNC = tradekeep.candlestick_window_final, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE tradekeep.candlestick(timestamptz, double precision, double precision) IS
+'the bar of ticks in any order: open and close by time, of equal times by price. Rows whose time or price is null do not count, an amount that is null is none; NaN is greater than every number, as in max()';
+
+CREATE AGGREGATE tradekeep.candlestick(ts timestamptz, price double precision, amount double precision, id text) (
+	SFUNC = tradekeep.candlestick_tick, STYPE = internal, SSPACE = 136,
+	FINALFUNC = tradekeep.candlestick_final, COMBINEFUNC = tradekeep.candlestick_combine,
+	SERIALFUNC = tradekeep.candlestick_serialize, DESERIALFUNC = tradekeep.candlestick_deserialize,
+	MSFUNC = tradekeep.candlestick_tick_enter, MINVFUNC = tradekeep.candlestick_tick_leave, MSTYPE = internal,
+	MFINALFUNC = tradekeep.candlestick_window_final, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE tradekeep.candlestick(timestamptz, double precision, double precision, text) IS
+'the bar of ticks with ids: of equal times the id decides, all-digit ones as numbers, others bytewise; null comes first';
+
+CREATE AGGREGATE tradekeep.candlestick(ts timestamptz, open double precision, high double precision,
+	low double precision, close double precision, volume double precision) (
+	SFUNC = tradekeep.candlestick_candle, STYPE = internal, SSPACE = 88,
+	FINALFUNC = tradekeep.candlestick_final, COMBINEFUNC = tradekeep.candlestick_combine,
+	SERIALFUNC = tradekeep.candlestick_serialize, DESERIALFUNC = tradekeep.candlestick_deserialize,
+	MSFUNC = tradekeep.candlestick_candle_enter, MINVFUNC = tradekeep.candlestick_candle_leave, MSTYPE = internal,
+	MFINALFUNC = tradekeep.candlestick_window_final, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE tradekeep.candlestick(timestamptz, double precision, double precision, double precision,
+	double precision, double precision) IS
+'the bar of candles in any order; its vwap takes (high + low + close) / 3 for the price of each. Rows with a null but in volume do not count; NaN is greater than every number, as in max()';
+
+CREATE FUNCTION tradekeep.timeframe_divides(source tradekeep.timeframe, target tradekeep.timeframe) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'tradekeep_timeframe_divides' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION tradekeep.timeframe_divides(tradekeep.timeframe, tradekeep.timeframe) IS
+'true when every candle of target is made of whole candles of source, a finer timeframe';
+
+CREATE TABLE tradekeep.rollup (
+	target tradekeep.timeframe NOT NULL PRIMARY KEY,
+	source tradekeep.timeframe NOT NULL,
+	grace interval NOT NULL DEFAULT '0' CHECK (grace BETWEEN interval '0' AND interval '100 years'),
+	CONSTRAINT rollup_divides CHECK (tradekeep.timeframe_divides(source, target))
+) USING heap;
+COMMENT ON TABLE tradekeep.rollup IS 'which timeframe is derived from which; see add_rollup()';
+
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.rollup', '');
+
+CREATE TABLE tradekeep.rollup_horizon (
+	symbol text COLLATE "C" NOT NULL,
+	timeframe tradekeep.timeframe NOT NULL,
+	horizon timestamptz NOT NULL,
+	late bigint NOT NULL DEFAULT 0,
+	PRIMARY KEY (symbol, timeframe)
+) USING heap;
+COMMENT ON TABLE tradekeep.rollup_horizon IS
+'candles of a symbol and timeframe that begin before the horizon may be gone by retention: what was derived from them is frozen, and such that come later are left out (late: how often)';
+
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.rollup_horizon', '');
+
+CREATE TABLE tradekeep.rollup_build (
+	target tradekeep.timeframe NOT NULL PRIMARY KEY,
+	symbol text COLLATE "C" NOT NULL DEFAULT '',
+	since timestamptz,
+	first_build boolean NOT NULL DEFAULT false
+) USING heap;
+COMMENT ON TABLE tradekeep.rollup_build IS
+'rollups whose history is being built: done are all symbols before symbol, and of that one what lies before since (null: all)';
+
+-- Candles of rollups are derived again, but for those whose sources are gone.
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.candle',
+	'WHERE sources IS NULL OR NOT EXISTS (SELECT FROM tradekeep.rollup AS r WHERE r.target = timeframe) OR EXISTS (SELECT FROM tradekeep.rollup AS r JOIN tradekeep.rollup_horizon AS h ON h.timeframe IN (r.source, r.target) WHERE r.target = candle.timeframe AND h.symbol = candle.symbol AND candle.ts < h.horizon)');
+
+-- A horizon only moves forward; what a restore brings is merged with what its candles have told.
+CREATE FUNCTION tradekeep.merge_horizon() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE tradekeep.rollup_horizon AS h
+		SET horizon = greatest(h.horizon, NEW.horizon), late = greatest(h.late, NEW.late)
+		WHERE h.symbol = NEW.symbol AND h.timeframe = NEW.timeframe;
+	RETURN CASE WHEN FOUND THEN NULL ELSE NEW END;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.merge_horizon() IS 'merges a new horizon with the one that is there';
+
+CREATE TRIGGER merge_horizon BEFORE INSERT ON tradekeep.rollup_horizon
+	FOR EACH ROW EXECUTE FUNCTION tradekeep.merge_horizon();
+
+CREATE FUNCTION tradekeep.keep_frozen(target tradekeep.timeframe, symbols text[], starts timestamptz[], sources integer[])
+	RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	INSERT INTO tradekeep.rollup_horizon (symbol, timeframe, horizon)
+	SELECT g.symbol, r.source, max(tradekeep.candle_end(r.target, g.ts))
+	FROM tradekeep.rollup AS r, unnest(symbols, starts, sources) AS g(symbol, ts, sources)
+	WHERE r.target = keep_frozen.target AND g.sources > (
+		SELECT count(*) FROM tradekeep.candle AS c
+		WHERE c.symbol = g.symbol AND c.timeframe = r.source
+			AND c.ts >= g.ts AND c.ts < tradekeep.candle_end(r.target, g.ts))
+	GROUP BY g.symbol, r.source
+	ORDER BY g.symbol;
+END;
+COMMENT ON FUNCTION tradekeep.keep_frozen(tradekeep.timeframe, text[], timestamptz[], integer[]) IS
+'moves the horizons behind derived candles that say to have more sources than are there';
+
+CREATE FUNCTION tradekeep.roll_candles() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'tradekeep_roll_candles' LANGUAGE C;
+COMMENT ON FUNCTION tradekeep.roll_candles() IS 'derives the candles of which a statement changed the sources';
+
+CREATE FUNCTION tradekeep.forget_horizons() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM tradekeep.rollup_horizon;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.forget_horizons() IS 'where no candle is left, none is frozen';
+
+CREATE FUNCTION tradekeep.derive_candles(target tradekeep.timeframe, symbol text, since timestamptz, max_sources integer,
+	OUT until timestamptz, OUT sources bigint, OUT written bigint)
+	AS 'MODULE_PATHNAME', 'tradekeep_derive_candles' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION tradekeep.derive_candles(tradekeep.timeframe, text, timestamptz, integer) IS
+'derives candles of a rollup again, from since on and from about max_sources source candles: until where (null: to the end), from how many, and how many were written. TK011 when there is no such rollup';
+
+-- Only while there are rollups do statements on candles pay for them. Writers wait until the change is
+-- committed, and so none of them misses it.
+CREATE FUNCTION tradekeep.arm_rollups() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	armed CONSTANT boolean := EXISTS (SELECT FROM pg_trigger AS t
+		WHERE t.tgrelid = 'tradekeep.candle'::regclass AND t.tgname = 'roll_inserted');
+BEGIN
+	IF TG_WHEN = 'BEFORE' THEN
+		LOCK TABLE tradekeep.candle IN SHARE ROW EXCLUSIVE MODE;
+		IF TG_OP = 'INSERT' AND NOT armed THEN
+			CREATE TRIGGER roll_inserted AFTER INSERT ON tradekeep.candle
+				REFERENCING NEW TABLE AS arrived
+				FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.roll_candles();
+			CREATE TRIGGER roll_updated AFTER UPDATE ON tradekeep.candle
+				REFERENCING OLD TABLE AS gone NEW TABLE AS arrived
+				FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.roll_candles();
+			CREATE TRIGGER roll_deleted AFTER DELETE ON tradekeep.candle
+				REFERENCING OLD TABLE AS gone
+				FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.roll_candles();
+			CREATE TRIGGER roll_truncated AFTER TRUNCATE ON tradekeep.candle
+				FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.forget_horizons();
+		END IF;
+	ELSIF armed AND NOT EXISTS (SELECT FROM tradekeep.rollup) THEN
+		DROP TRIGGER roll_inserted ON tradekeep.candle;
+		DROP TRIGGER roll_updated ON tradekeep.candle;
+		DROP TRIGGER roll_deleted ON tradekeep.candle;
+		DROP TRIGGER roll_truncated ON tradekeep.candle;
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.arm_rollups() IS 'makes the triggers that derive candles, while there is something to derive';
+
+CREATE TRIGGER arm_rollups BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON tradekeep.rollup
+	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_rollups();
+CREATE TRIGGER disarm_rollups AFTER INSERT OR DELETE OR TRUNCATE ON tradekeep.rollup
+	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_rollups();
+
+CREATE FUNCTION tradekeep.continue_build(target tradekeep.timeframe, max_sources bigint) RETURNS boolean
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	build tradekeep.rollup_build;
+	step record;
+	budget bigint := max_sources;
+BEGIN
+	SELECT * INTO build FROM tradekeep.rollup_build AS b WHERE b.target = continue_build.target FOR UPDATE;
+	WHILE build.target IS NOT NULL AND budget > 0 LOOP
+		IF build.since IS NULL THEN
+			SELECT c.symbol, '-infinity' INTO build.symbol, build.since
+			FROM tradekeep.candle AS c WHERE c.symbol > build.symbol ORDER BY c.symbol LIMIT 1;
+			EXIT WHEN NOT FOUND;
+			IF build.first_build THEN
+				PERFORM tradekeep.keep_frozen(build.target, array_agg(c.symbol), array_agg(c.ts), array_agg(c.sources))
+				FROM tradekeep.candle AS c
+				WHERE c.symbol = build.symbol AND c.timeframe = build.target AND c.sources IS NOT NULL;
+			END IF;
+		END IF;
+		step := tradekeep.derive_candles(build.target, build.symbol, build.since, least(budget, 100000)::integer);
+		build.since := step.until;
+		budget := budget - step.sources - 1;
+	END LOOP;
+	IF build.target IS NULL OR build.symbol IS NULL THEN
+		DELETE FROM tradekeep.rollup_build AS b WHERE b.target = continue_build.target;
+		RETURN true;
+	END IF;
+	UPDATE tradekeep.rollup_build AS b SET symbol = build.symbol, since = build.since WHERE b.target = build.target;
+	RETURN false;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.continue_build(tradekeep.timeframe, bigint) IS
+'builds more of the history of a rollup, from about max_sources source candles; true when it is complete';
+
+-- A rollup that comes by a restore, or by a plain INSERT, is built at once.
+CREATE FUNCTION tradekeep.build_rollup() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM tradekeep.rollup_build AS b WHERE b.target = NEW.target) THEN
+		INSERT INTO tradekeep.rollup_build (target, first_build) VALUES (NEW.target, TG_OP = 'INSERT');
+		PERFORM tradekeep.continue_build(NEW.target, 9223372036854775807);
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.build_rollup() IS 'builds the history of a rollup, unless it is marked to be built later';
+
+CREATE TRIGGER build_rollup AFTER INSERT OR UPDATE ON tradekeep.rollup
+	FOR EACH ROW EXECUTE FUNCTION tradekeep.build_rollup();
+
+CREATE FUNCTION tradekeep.add_rollup(source tradekeep.timeframe, target tradekeep.timeframe,
+	grace interval DEFAULT '0') RETURNS boolean
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	known tradekeep.rollup;
+BEGIN
+	IF source IS NULL OR target IS NULL OR grace IS NULL THEN
+		RAISE EXCEPTION 'source, target and grace must not be null' USING ERRCODE = 'null_value_not_allowed';
+	ELSIF NOT tradekeep.timeframe_divides(source, target) THEN
+		RAISE EXCEPTION 'cannot derive % candles from % candles', target, source
+			USING ERRCODE = 'TK011', HINT = 'A candle has to consist of whole candles of a finer timeframe; weeks and months consist of days.';
+	ELSIF grace NOT BETWEEN interval '0' AND interval '100 years' THEN
+		RAISE EXCEPTION 'grace %', grace USING ERRCODE = 'TK003', HINT = 'It is from 0 to 100 years.';
+	ELSIF EXISTS (SELECT FROM tradekeep.tick AS t WHERE t.timeframe = target) THEN
+		RAISE EXCEPTION '% candles are made from ticks', target USING ERRCODE = 'TK011';
+	END IF;
+	LOCK TABLE tradekeep.candle IN SHARE ROW EXCLUSIVE MODE;
+	SELECT * INTO known FROM tradekeep.rollup AS r WHERE r.target = add_rollup.target;
+	IF known.source <> source THEN
+		RAISE EXCEPTION '% candles are derived from % candles already', target, known.source
+			USING ERRCODE = 'TK011', HINT = format('SELECT tradekeep.drop_rollup(%L) first.', target);
+	ELSIF known.grace = grace THEN
+		RETURN NOT EXISTS (SELECT FROM tradekeep.rollup_build AS b WHERE b.target = add_rollup.target);
+	END IF;
+	INSERT INTO tradekeep.rollup_build AS b (target, first_build) VALUES (target, known.target IS NULL)
+		ON CONFLICT ON CONSTRAINT rollup_build_pkey DO UPDATE SET symbol = '', since = NULL;
+	IF known.target IS NULL THEN
+		INSERT INTO tradekeep.rollup (source, target, grace) VALUES (source, target, grace);
+	ELSE
+		UPDATE tradekeep.rollup AS r SET grace = add_rollup.grace WHERE r.target = add_rollup.target;
+	END IF;
+	IF tradekeep.continue_build(target, 200000) THEN
+		RETURN true;
+	END IF;
+	RAISE NOTICE 'candles that are stored already are not all in the % candles yet', target
+		USING HINT = format('CALL tradekeep.rebuild_rollups(%L) builds them, beside the writers.', target);
+	RETURN false;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.add_rollup(tradekeep.timeframe, tradekeep.timeframe, interval) IS
+'derives the candles of target from those of source, from now on with every write, and from what is stored: true when that is done, false when it is more than about 200,000 candles and rebuild_rollups() has to go on.
+A derived candle is closed when all its sources are there and closed, or when a closed source candle behind it ends grace or more after it (0 to 100 years, else TK003). Supplied candles stay. A target that does not consist of whole candles of source, or is derived from another timeframe or from ticks already, raises TK011. For the level admin';
+
+CREATE FUNCTION tradekeep.drop_rollup(target tradekeep.timeframe) RETURNS boolean
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	dependent tradekeep.timeframe;
+BEGIN
+	LOCK TABLE tradekeep.candle IN SHARE ROW EXCLUSIVE MODE;
+	SELECT r.target INTO dependent FROM tradekeep.rollup AS r WHERE r.source = drop_rollup.target ORDER BY r.target LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION '% candles are derived from % candles', dependent, target
+			USING ERRCODE = 'dependent_objects_still_exist', HINT = format('SELECT tradekeep.drop_rollup(%L) first.', dependent);
+	END IF;
+	DELETE FROM tradekeep.candle AS c
+	USING tradekeep.rollup AS r
+	WHERE r.target = drop_rollup.target AND c.timeframe = r.target AND c.sources IS NOT NULL
+		AND NOT EXISTS (SELECT FROM tradekeep.rollup_horizon AS h
+			WHERE h.symbol = c.symbol AND h.timeframe IN (r.source, r.target) AND c.ts < h.horizon);
+	DELETE FROM tradekeep.rollup_build AS b WHERE b.target = drop_rollup.target;
+	DELETE FROM tradekeep.rollup AS r WHERE r.target = drop_rollup.target;
+	IF NOT FOUND THEN
+		RETURN false;
+	END IF;
+	DELETE FROM tradekeep.rollup_horizon AS h
+	WHERE NOT EXISTS (SELECT FROM tradekeep.rollup AS r WHERE h.timeframe IN (r.source, r.target));
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.drop_rollup(tradekeep.timeframe) IS
+'stops deriving candles of target and deletes those that were derived, but for frozen ones; false when there is no such rollup. 2BP01 while others are derived from it. For the level admin';
+
+CREATE PROCEDURE tradekeep.rebuild_rollups(target tradekeep.timeframe DEFAULT NULL)
+	LANGUAGE plpgsql
+AS $$
+DECLARE
+	one tradekeep.rollup;
+	progress tradekeep.rollup_build;
+	done boolean;
+BEGIN
+	COMMIT;
+	IF target IS NOT NULL AND NOT EXISTS (SELECT FROM tradekeep.rollup AS r
+			WHERE r.target OPERATOR(pg_catalog.=) rebuild_rollups.target) THEN
+		RAISE EXCEPTION 'no rollup makes % candles', target USING ERRCODE = 'TK011';
+	END IF;
+	FOR one IN
+		SELECT * FROM tradekeep.rollup AS r
+		WHERE rebuild_rollups.target IS NULL OR r.target OPERATOR(pg_catalog.=) rebuild_rollups.target
+		ORDER BY r.target
+	LOOP
+		INSERT INTO tradekeep.rollup_build (target) VALUES (one.target) ON CONFLICT DO NOTHING;
+		LOOP
+			done := tradekeep.continue_build(one.target, 100000);
+			SELECT * INTO progress FROM tradekeep.rollup_build AS b WHERE b.target OPERATOR(pg_catalog.=) one.target;
+			COMMIT;
+			EXIT WHEN done;
+			RAISE NOTICE '% from %: % up to %', one.target, one.source, progress.symbol, pg_catalog.coalesce(progress.since, 'infinity');
+		END LOOP;
+		RAISE NOTICE '% from %: done', one.target, one.source;
+	END LOOP;
+END
+$$;
+COMMENT ON PROCEDURE tradekeep.rebuild_rollups(tradekeep.timeframe) IS
+'derives the candles of a rollup again, or of all, and writes what differs; goes on where add_rollup() left off. Commits after every 100,000 source candles, so that it holds up no writer for long: not inside a transaction block (2D000). For the level admin';
+
+CREATE FUNCTION tradekeep.verify_rollups(OUT symbol text, OUT timeframe tradekeep.timeframe, OUT ts timestamptz,
+	OUT problem text, OUT stored tradekeep.candle, OUT expected tradekeep.candle)
+	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
+BEGIN ATOMIC
+	WITH made AS (
+		SELECT r.target, r.source, c.symbol, tradekeep.candle_start(r.target, c.ts) AS ts,
+			greatest(r.grace - r.source::interval, interval '0') AS delay,
+			tradekeep.candlestick(c.ts, c.open, c.high, c.low, c.close, c.volume) AS bar,
+			count(*) FILTER (WHERE c.closed) AS closed
+		FROM tradekeep.rollup AS r JOIN tradekeep.candle AS c ON c.timeframe = r.source
+		GROUP BY r.target, r.source, r.grace, c.symbol, tradekeep.candle_start(r.target, c.ts)),
+	newest AS (
+		SELECT c.symbol, c.timeframe, max(c.ts) AS ts
+		FROM tradekeep.candle AS c
+		WHERE c.closed AND c.timeframe IN (SELECT r.source FROM tradekeep.rollup AS r)
+		GROUP BY c.symbol, c.timeframe),
+	expected AS (
+		SELECT m.symbol, m.target AS timeframe, m.ts, (m.bar).open, (m.bar).high, (m.bar).low, (m.bar).close,
+			(m.bar).volume, m.closed = tradekeep.count_candles(m.source, m.ts, tradekeep.candle_end(m.target, m.ts))
+				OR coalesce(n.ts - m.delay >= tradekeep.candle_end(m.target, m.ts), false) AS closed,
+			(m.bar).count::integer AS sources
+		FROM made AS m LEFT JOIN newest AS n ON n.symbol = m.symbol AND n.timeframe = m.source),
+	stored AS (
+		SELECT c.* FROM tradekeep.candle AS c
+		WHERE c.timeframe IN (SELECT r.target FROM tradekeep.rollup AS r))
+	SELECT coalesce(s.symbol, e.symbol), coalesce(s.timeframe, e.timeframe), coalesce(s.ts, e.ts),
+		CASE WHEN s.symbol IS NULL THEN 'missing' WHEN e.symbol IS NULL THEN 'without sources' ELSE 'differs' END,
+		CASE WHEN s.symbol IS NOT NULL THEN ROW(s.*)::tradekeep.candle END,
+		CASE WHEN e.symbol IS NOT NULL THEN ROW(e.*)::tradekeep.candle END
+	FROM stored AS s
+	FULL JOIN expected AS e ON e.symbol = s.symbol AND e.timeframe = s.timeframe AND e.ts = s.ts
+	WHERE (s.symbol IS NULL OR e.symbol IS NULL AND s.sources IS NOT NULL
+			OR s.sources IS NOT NULL AND ((s.open, s.high, s.low, s.close, s.closed, s.sources)
+				IS DISTINCT FROM (e.open, e.high, e.low, e.close, e.closed, e.sources)
+				OR abs(s.volume - e.volume) > 1e-12 * greatest(s.volume, e.volume)))
+		AND NOT EXISTS (
+			SELECT FROM tradekeep.rollup AS r JOIN tradekeep.rollup_horizon AS h ON h.timeframe IN (r.source, r.target)
+			WHERE r.target = coalesce(s.timeframe, e.timeframe) AND h.symbol = coalesce(s.symbol, e.symbol)
+				AND coalesce(s.ts, e.ts) < h.horizon)
+	ORDER BY 1, 2, 3;
+END;
+COMMENT ON FUNCTION tradekeep.verify_rollups() IS
+'derived candles that are not what follows from the candles that are stored, up to the horizons of retention; no row when all is well. Reads all candles of the sources. Open, high, low and close compare exactly, volume to 1e-12';
+
+CREATE VIEW tradekeep.rollup_status AS
+	SELECT r.target, r.source, r.grace, b.target IS NULL AS built, b.symbol AS build_symbol, b.since AS build_since,
+		(SELECT max(h.horizon) FROM tradekeep.rollup_horizon AS h WHERE h.timeframe = r.source) AS horizon,
+		coalesce((SELECT sum(h.late) FROM tradekeep.rollup_horizon AS h WHERE h.timeframe = r.source), 0) AS late
+	FROM tradekeep.rollup AS r
+	LEFT JOIN tradekeep.rollup_build AS b ON b.target = r.target;
+COMMENT ON VIEW tradekeep.rollup_status IS
+'a row a rollup: whether its history is built (else how far); before which time sources are gone by retention, at the latest, and how many came after that and were left out';
+
+-- A candle stays while one that is derived from it is not old enough as a whole, or not built yet.
+CREATE FUNCTION tradekeep.retention_end(timeframe tradekeep.timeframe, cutoff timestamptz) RETURNS timestamptz
+	LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (SELECT CASE WHEN bool_or(b.target IS NOT NULL) THEN '-infinity'
+		ELSE coalesce(min(tradekeep.candle_start(r.target, cutoff)), 'infinity') END
+	FROM tradekeep.rollup AS r LEFT JOIN tradekeep.rollup_build AS b ON b.target = r.target
+	WHERE r.source = retention_end.timeframe);
+COMMENT ON FUNCTION tradekeep.retention_end(tradekeep.timeframe, timestamptz) IS
+'candles that began before this time are not needed for rollups any more, where all that began before cutoff may go';
+
+CREATE OR REPLACE FUNCTION tradekeep.doctor(OUT check_name text, OUT status text, OUT detail text, OUT remedy text)
+	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT c.check_name,
+		CASE WHEN c.passed THEN 'ok' ELSE c.severity END,
+		CASE WHEN c.passed THEN c.good ELSE c.bad END,
+		CASE WHEN NOT c.passed THEN c.remedy END
+	FROM tradekeep.health() AS h,
+	LATERAL (VALUES
+		('versions', h.extension_version = h.library_version, 'warning',
+			format('extension and library are %s', h.library_version),
+			format('the extension is %s, the library %s', h.extension_version, h.library_version),
+			'ALTER EXTENSION tradekeep UPDATE, then let sessions reconnect'),
+		('preload', h.preloaded, 'warning',
+			'the library is preloaded',
+			'the library is not preloaded: nothing is counted, and expired rows are not swept by themselves',
+			'add tradekeep to shared_preload_libraries and restart the server'),
+		('server', NOT h.standby, 'warning',
+			'this is a primary',
+			'this is a standby: reading functions work, writing ones raise 25006',
+			'connect bots that claim to the primary'),
+		('synchronous_commit', h.synchronous_commit <> 'off', 'error',
+			format('synchronous_commit is %s', h.synchronous_commit),
+			'synchronous_commit is off: after a crash, claims of the last moments are granted again',
+			'SET synchronous_commit = on where bots claim: ALTER ROLE ... SET synchronous_commit = on'),
+		('fsync', current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean, 'error',
+			'fsync and full_page_writes are on',
+			'fsync or full_page_writes is off: a crash of the machine may lose anything',
+			'set fsync = on and full_page_writes = on in postgresql.conf'),
+		('sweeper', NOT h.preloaded OR h.standby
+				OR tradekeep.sweeper_running() AND current_setting('tradekeep.sweep', true)::boolean IS NOT FALSE,
+			'warning',
+			CASE WHEN tradekeep.sweeper_running() THEN 'the sweeper is at work'
+				ELSE 'the sweeper runs on a primary with the library preloaded' END,
+			'the sweeper does not run, or tradekeep.sweep is off: expired rows stay',
+			'set tradekeep.sweep = on, and max_worker_processes 3 higher than others need'),
+		('sweep', NOT EXISTS (SELECT FROM tradekeep.sweep_state AS s WHERE s.failures > 0), 'warning',
+			'no table failed to be swept',
+			(SELECT format('%s of the tables with a ttl cannot be swept', count(*))
+				FROM tradekeep.sweep_state AS s WHERE s.failures > 0),
+			'SELECT * FROM tradekeep.sweep_status WHERE failures > 0'),
+		('rollups', NOT EXISTS (SELECT FROM tradekeep.rollup_build), 'warning',
+			format('%s rollups, all built', (SELECT count(*) FROM tradekeep.rollup)),
+			(SELECT format('the history of %s candles is not built', string_agg(b.target::text, ', ' ORDER BY b.target))
+				FROM tradekeep.rollup_build AS b),
+			'CALL tradekeep.rebuild_rollups()'),
+		('role', has_table_privilege('tradekeep.claim'::regclass, 'INSERT')
+			AND has_function_privilege('tradekeep.claim'::regproc, 'EXECUTE'),
+			'warning',
+			format('%s may claim', current_user),
+			format('%s may read, not claim', current_user),
+			format('SELECT tradekeep.grant_access(%L, ''writer'') as the owner of the extension', current_user))
+	) AS c(check_name, passed, severity, good, bad, remedy);
+END;
+COMMENT ON FUNCTION tradekeep.doctor() IS
+'checks the installation as the current role sees it: a row a check, status ok, warning or error, and what to do about it';
+
+-- What reads is STABLE or IMMUTABLE, what writes is VOLATILE; only the exceptions have names.
+CREATE OR REPLACE VIEW tradekeep.function_access AS
+	SELECT p.oid::regprocedure AS function,
+		CASE
+			WHEN p.proname IN ('grant_access', 'revoke_access', 'apply_access', 'type_names',
+				'keep_newest_candle', 'wake_sweeper',
+				'arm_candle_notify', 'send_candle_notes', 'notify_closed_candles',
+				'merge_horizon', 'roll_candles', 'forget_horizons', 'arm_rollups', 'build_rollup') THEN 'owner'
+			WHEN p.proname IN ('set_scope', 'reset_stats', 'set_candle_retention', 'cleanup_old_candles',
+				'notify_candles', 'add_rollup', 'drop_rollup', 'rebuild_rollups', 'continue_build',
+				'derive_candles', 'keep_frozen') THEN 'admin'
+			WHEN p.provolatile = 'v' THEN 'writer'
+			ELSE 'reader'
+		END AS level
+	FROM pg_catalog.pg_proc AS p
+	WHERE p.pronamespace = 'tradekeep'::regnamespace;
+COMMENT ON VIEW tradekeep.function_access IS 'the lowest level that may call each function';
+
+CREATE OR REPLACE FUNCTION tradekeep.apply_access(role name, level text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	levels CONSTANT text[] := '{reader,writer,admin}';
+	rank CONSTANT integer := array_position(levels, level);
+	callable record;
+BEGIN
+	EXECUTE format('GRANT USAGE ON SCHEMA tradekeep TO %I', role);
+	EXECUTE format('GRANT USAGE ON TYPE %s TO %I', tradekeep.type_names(), role);
+	EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA tradekeep TO %I', role);
+	IF rank >= 2 THEN
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.claim, tradekeep.signal, tradekeep.candle, tradekeep.tick TO %I',
+			role);
+		EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA tradekeep TO %I', role);
+	END IF;
+	IF rank >= 3 THEN
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.scope, tradekeep.candle_retention, tradekeep.candle_notify, tradekeep.rollup, tradekeep.rollup_build, tradekeep.rollup_horizon TO %I',
+			role);
+		EXECUTE format('GRANT TRUNCATE ON tradekeep.claim, tradekeep.signal, tradekeep.candle, tradekeep.tick TO %I', role);
+	END IF;
+	FOR callable IN
+		SELECT f.function FROM tradekeep.function_access AS f
+		WHERE f.level = ANY (levels[:rank])
+	LOOP
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', callable.function, role);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.apply_access(name, text) IS
+'grants a role all that a level may do, without remembering it; update scripts call it for every row of tradekeep.access';
+
+REVOKE ALL ON ALL TABLES IN SCHEMA tradekeep FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA tradekeep FROM PUBLIC;
+
+-- A role that was granted access may be gone.
+SELECT tradekeep.apply_access(a.role, a.level)
+FROM tradekeep.access AS a
+JOIN pg_catalog.pg_roles AS r ON r.rolname OPERATOR(pg_catalog.=) a.role;
