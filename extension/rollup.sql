@@ -113,7 +113,10 @@ COMMENT ON FUNCTION tradekeep.timeframe_divides(tradekeep.timeframe, tradekeep.t
 CREATE TABLE tradekeep.rollup (
 	target tradekeep.timeframe NOT NULL PRIMARY KEY,
 	source tradekeep.timeframe NOT NULL,
-	grace interval NOT NULL DEFAULT '0' CHECK (grace BETWEEN interval '0' AND interval '100 years'),
+	grace interval NOT NULL DEFAULT '0',
+	-- Of fixed length.
+	CONSTRAINT rollup_grace CHECK (grace BETWEEN interval '0' AND interval '36525 days'
+		AND extract(year FROM grace) = 0 AND extract(month FROM grace) = 0),
 	CONSTRAINT rollup_divides CHECK (tradekeep.timeframe_divides(source, target))
 ) USING heap;
 COMMENT ON TABLE tradekeep.rollup IS 'which timeframe is derived from which; see add_rollup()';
@@ -301,8 +304,9 @@ BEGIN
 	ELSIF NOT tradekeep.timeframe_divides(source, target) THEN
 		RAISE EXCEPTION 'cannot derive % candles from % candles', target, source
 			USING ERRCODE = 'TK011', HINT = 'A candle has to consist of whole candles of a finer timeframe; weeks and months consist of days.';
-	ELSIF grace NOT BETWEEN interval '0' AND interval '100 years' THEN
-		RAISE EXCEPTION 'grace %', grace USING ERRCODE = 'TK003', HINT = 'It is from 0 to 100 years.';
+	ELSIF grace NOT BETWEEN interval '0' AND interval '36525 days'
+		OR extract(year FROM grace) <> 0 OR extract(month FROM grace) <> 0 THEN
+		RAISE EXCEPTION 'grace %', grace USING ERRCODE = 'TK003', HINT = 'It is from 0 to 36525 days, without months.';
 	ELSIF EXISTS (SELECT FROM tradekeep.tick AS t WHERE t.timeframe = target) THEN
 		RAISE EXCEPTION '% candles are made from ticks', target USING ERRCODE = 'TK011';
 	END IF;
@@ -331,7 +335,7 @@ END
 $$;
 COMMENT ON FUNCTION tradekeep.add_rollup(tradekeep.timeframe, tradekeep.timeframe, interval) IS
 'derives the candles of target from those of source, from now on with every write, and from what is stored: true when that is done, false when it is more than about 200,000 candles and rebuild_rollups() has to go on.
-A derived candle is closed when all its sources are there and closed, or when a closed source candle behind it ends grace or more after it (0 to 100 years, else TK003). Supplied candles stay. A target that does not consist of whole candles of source, or is derived from another timeframe or from ticks already, raises TK011. For the level admin';
+A derived candle is closed when all its sources are there and closed, or when a closed source candle behind it ends grace or more after it (0 to 36525 days, without months, else TK003). Supplied candles stay. A target that does not consist of whole candles of source, or is derived from another timeframe or from ticks already, raises TK011. For the level admin';
 
 CREATE FUNCTION tradekeep.drop_rollup(target tradekeep.timeframe) RETURNS boolean
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -402,7 +406,7 @@ CREATE FUNCTION tradekeep.verify_rollups(OUT symbol text, OUT timeframe tradekee
 BEGIN ATOMIC
 	WITH made AS (
 		SELECT r.target, r.source, c.symbol, tradekeep.candle_start(r.target, c.ts) AS ts,
-			greatest(r.grace - r.source::interval, interval '0') AS delay,
+			make_interval(secs => greatest(extract(epoch FROM r.grace) - extract(epoch FROM r.source::interval), 0)::double precision) AS delay,
 			tradekeep.candlestick(c.ts, c.open, c.high, c.low, c.close, c.volume) AS bar,
 			count(*) FILTER (WHERE c.closed) AS closed
 		FROM tradekeep.rollup AS r JOIN tradekeep.candle AS c ON c.timeframe = r.source
@@ -417,7 +421,8 @@ BEGIN ATOMIC
 			(m.bar).volume, m.closed = tradekeep.count_candles(m.source, m.ts, tradekeep.candle_end(m.target, m.ts))
 				OR coalesce(n.ts - m.delay >= tradekeep.candle_end(m.target, m.ts), false) AS closed,
 			(m.bar).count::integer AS sources
-		FROM made AS m LEFT JOIN newest AS n ON n.symbol = m.symbol AND n.timeframe = m.source),
+		FROM made AS m LEFT JOIN newest AS n ON n.symbol = m.symbol AND n.timeframe = m.source
+		WHERE m.ts >= timestamptz '1900-01-01 00:00+00'),
 	stored AS (
 		SELECT c.* FROM tradekeep.candle AS c
 		WHERE c.timeframe IN (SELECT r.target FROM tradekeep.rollup AS r))

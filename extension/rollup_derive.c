@@ -281,11 +281,15 @@ add_source(Candle *bar, const Candle *source, int *nclosed)
 	*nclosed += source->closed;
 }
 
-/* Keeps a bar for writing, unless it is what is stored already, or a supplied one is. */
+/*
+ * Keeps a bar for writing, unless it is what is stored already, or a supplied one is.  The first week
+ * and the first three days of all begin before the first time that a candle can have.
+ */
 static void
 keep_bar(Derivation *derivation, Candle *bar, const Candle *stored)
 {
-	if (stored == NULL ? bar->sources == 0 : !stored->derived || same_values(stored, bar))
+	if (stored == NULL ? bar->sources == 0 || bar->ts < MIN_TIME :
+		!stored->derived || same_values(stored, bar))
 		return;
 	if (derivation->nbars == derivation->space)
 	{

@@ -276,7 +276,8 @@ tradekeep_count_candles(PG_FUNCTION_ARGS)
 	TimestampTz to = PG_GETARG_TIMESTAMPTZ(2);
 
 	check_time(from, "since");
-	check_time(to, "until");
+	if (to != END_TIME)
+		check_time(to, "until");
 	if (to <= from)
 		PG_RETURN_INT64(0);
 	PG_RETURN_INT64(count_candles(timeframe, next_start(timeframe, from),
