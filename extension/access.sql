@@ -16,10 +16,10 @@ CREATE VIEW tradekeep.function_access AS
 			WHEN p.proname IN ('grant_access', 'revoke_access', 'apply_access', 'type_names',
 				'keep_newest_candle', 'wake_sweeper',
 				'arm_candle_notify', 'send_candle_notes', 'notify_closed_candles',
-				'merge_horizon', 'roll_candles', 'forget_horizons', 'arm_rollups', 'build_rollup') THEN 'owner'
+				'receive_horizon', 'roll_candles', 'forget_horizons', 'arm_rollups', 'build_rollup') THEN 'owner'
 			WHEN p.proname IN ('set_scope', 'reset_stats', 'set_candle_retention', 'cleanup_old_candles',
 				'notify_candles', 'add_rollup', 'drop_rollup', 'rebuild_rollups', 'continue_build',
-				'derive_candles', 'keep_frozen') THEN 'admin'
+				'derive_candles', 'keep_frozen', 'make_rollup_triggers') THEN 'admin'
 			WHEN p.provolatile = 'v' THEN 'writer'
 			ELSE 'reader'
 		END AS level
@@ -50,7 +50,7 @@ BEGIN
 		EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA tradekeep TO %I', role);
 	END IF;
 	IF rank >= 3 THEN
-		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.scope, tradekeep.candle_retention, tradekeep.candle_notify, tradekeep.rollup, tradekeep.rollup_build, tradekeep.rollup_horizon TO %I',
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.scope, tradekeep.candle_retention, tradekeep.candle_notify, tradekeep.rollup, tradekeep.rollup_build, tradekeep.candle_horizon TO %I',
 			role);
 		EXECUTE format('GRANT TRUNCATE ON tradekeep.claim, tradekeep.signal, tradekeep.candle, tradekeep.tick TO %I', role);
 	END IF;

@@ -109,10 +109,13 @@ BEGIN ATOMIC
 			(SELECT format('%s of the tables with a ttl cannot be swept', count(*))
 				FROM tradekeep.sweep_state AS s WHERE s.failures > 0),
 			'SELECT * FROM tradekeep.sweep_status WHERE failures > 0'),
-		('rollups', NOT EXISTS (SELECT FROM tradekeep.rollup_build), 'warning',
+		('rollups', NOT EXISTS (SELECT FROM tradekeep.rollup_build)
+				AND (tradekeep.rollups_armed() OR NOT EXISTS (SELECT FROM tradekeep.rollup)),
+			'warning',
 			format('%s rollups, all built', (SELECT count(*) FROM tradekeep.rollup)),
-			(SELECT format('the history of %s candles is not built', string_agg(b.target::text, ', ' ORDER BY b.target))
-				FROM tradekeep.rollup_build AS b),
+			CASE WHEN NOT tradekeep.rollups_armed() THEN 'the triggers that derive candles are missing'
+				ELSE (SELECT format('the history of %s candles is not built', string_agg(b.target::text, ', ' ORDER BY b.target))
+					FROM tradekeep.rollup_build AS b) END,
 			'CALL tradekeep.rebuild_rollups()'),
 		('role', has_table_privilege('tradekeep.claim'::regclass, 'INSERT')
 			AND has_function_privilege('tradekeep.claim'::regproc, 'EXECUTE'),

@@ -51,15 +51,16 @@ enum
 bool		tradekeep_retention = false;
 
 static Statement store_horizons = {
-	.sql = "INSERT INTO tradekeep.rollup_horizon AS h (symbol, timeframe, horizon)"
-	" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))",
+	.sql = "INSERT INTO tradekeep.candle_horizon AS h (symbol, timeframe, horizon)"
+	" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+	" ON CONFLICT (symbol, timeframe) DO UPDATE SET horizon = greatest(h.horizon, excluded.horizon)",
 	.nargs = 3,
 	.argtypes = {TEXTARRAYOID, TIMEFRAMEARRAYOID, TIMESTAMPTZARRAYOID}
 };
 static Statement keep_frozen = {
-	.sql = "SELECT tradekeep.keep_frozen($1, $2, $3, $4)",
-	.nargs = 4,
-	.argtypes = {TIMEFRAMEOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID}
+	.sql = "SELECT tradekeep.keep_frozen($1, $2, $3, $4, $5)",
+	.nargs = 5,
+	.argtypes = {TIMEFRAMEOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, INT4ARRAYOID}
 };
 
 void
@@ -218,6 +219,7 @@ collect_rows(Changes *changes, TriggerData *trigger, Tuplestorestate *rows, bool
 			.symbol = keep_symbol(changes, candle.symbol),.timeframe = candle.timeframe,
 				.ts = candle.ts,.was_closed = !arrived && candle.closed,
 				.is_closed = arrived && candle.closed,.arrived = arrived,
+				.supplied = arrived && !candle.derived,
 				.invites = !is_deriving() && (!arrived || candle.derived),
 				.given = !is_deriving() && arrived && !update ? candle.sources : 0
 		};
@@ -296,14 +298,34 @@ move_horizons(const Changes *changes)
 	run_as_owner(&store_horizons, values);
 }
 
+/*
+ * Where a supplied candle stands now, derivation has nothing to do.  It would also wait for a series that
+ * waits for this row.
+ */
+static void
+settle_invitations(Changes *changes)
+{
+	for (int i = 0, n; i < changes->length; i += n)
+	{
+		Change	   *first = &changes->list[i];
+		bool		supplied = first->supplied;
+
+		for (n = 1; i + n < changes->length && compare_changes(first, first + n) == 0; n++)
+			supplied |= first[n].supplied;
+		for (int j = 0; supplied && j < n; j++)
+			first[j].invites = false;
+	}
+}
+
 /* Derived candles came from elsewhere: those whose sources are not there are frozen. */
 static void
 keep_given(const Changes *changes, Timeframe target)
 {
 	Datum	   *symbols = palloc(sizeof(Datum) * changes->length);
 	Datum	   *starts = palloc(sizeof(Datum) * changes->length);
+	Datum	   *closed = palloc(sizeof(Datum) * changes->length);
 	Datum	   *sources = palloc(sizeof(Datum) * changes->length);
-	Datum		values[4];
+	Datum		values[5];
 	int			n = 0;
 
 	for (int i = 0; i < changes->length; i++)
@@ -314,6 +336,7 @@ keep_given(const Changes *changes, Timeframe target)
 			continue;
 		symbols[n] = PointerGetDatum(change->symbol);
 		starts[n] = TimestampTzGetDatum(change->ts);
+		closed[n] = BoolGetDatum(change->is_closed);
 		sources[n++] = Int32GetDatum(change->given);
 	}
 	if (n == 0)
@@ -321,7 +344,8 @@ keep_given(const Changes *changes, Timeframe target)
 	values[0] = TimeframeGetDatum(target);
 	values[1] = array_of(symbols, n, TEXTOID);
 	values[2] = array_of(starts, n, TIMESTAMPTZOID);
-	values[3] = array_of(sources, n, INT4OID);
+	values[3] = array_of(closed, n, BOOLOID);
+	values[4] = array_of(sources, n, INT4OID);
 	run_as_owner(&keep_frozen, values);
 }
 
@@ -403,11 +427,11 @@ tradekeep_roll_candles(PG_FUNCTION_ARGS)
 		move_horizons(&changes);
 		PG_RETURN_POINTER(NULL);
 	}
+	settle_invitations(&changes);
 	for (int i = 0; i < nrollups; i++)
-	{
 		keep_given(&changes, rollups[i].target);
+	for (int i = 0; i < nrollups; i++)
 		roll_changes(&rollups[i], nrollups, &changes);
-	}
 	PG_RETURN_POINTER(NULL);
 }
 

@@ -38,6 +38,7 @@ typedef struct Change
 	bool		was_closed;		/* what was there is gone, and was closed */
 	bool		is_closed;		/* what is there now came, and is closed */
 	bool		arrived;
+	bool		supplied;		/* and was not derived */
 	bool		invites;		/* if it is of a target, derivation has to look at it itself */
 	int32		given;			/* sources of a derived candle that came from elsewhere */
 } Change;

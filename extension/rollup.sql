@@ -123,17 +123,17 @@ COMMENT ON TABLE tradekeep.rollup IS 'which timeframe is derived from which; see
 
 SELECT pg_catalog.pg_extension_config_dump('tradekeep.rollup', '');
 
-CREATE TABLE tradekeep.rollup_horizon (
+CREATE TABLE tradekeep.candle_horizon (
 	symbol text COLLATE "C" NOT NULL,
 	timeframe tradekeep.timeframe NOT NULL,
 	horizon timestamptz NOT NULL,
 	late bigint NOT NULL DEFAULT 0,
 	PRIMARY KEY (symbol, timeframe)
 ) USING heap;
-COMMENT ON TABLE tradekeep.rollup_horizon IS
+COMMENT ON TABLE tradekeep.candle_horizon IS
 'candles of a symbol and timeframe that begin before the horizon may be gone by retention: what was derived from them is frozen, and such that come later are left out (late: how often)';
 
-SELECT pg_catalog.pg_extension_config_dump('tradekeep.rollup_horizon', '');
+SELECT pg_catalog.pg_extension_config_dump('tradekeep.candle_horizon', '');
 
 CREATE TABLE tradekeep.rollup_build (
 	target tradekeep.timeframe NOT NULL PRIMARY KEY,
@@ -146,39 +146,62 @@ COMMENT ON TABLE tradekeep.rollup_build IS
 
 -- Candles of rollups are derived again, but for those whose sources are gone.
 SELECT pg_catalog.pg_extension_config_dump('tradekeep.candle',
-	'WHERE sources IS NULL OR NOT EXISTS (SELECT FROM tradekeep.rollup AS r WHERE r.target = timeframe) OR EXISTS (SELECT FROM tradekeep.rollup AS r JOIN tradekeep.rollup_horizon AS h ON h.timeframe IN (r.source, r.target) WHERE r.target = candle.timeframe AND h.symbol = candle.symbol AND candle.ts < h.horizon)');
+	'WHERE sources IS NULL OR NOT EXISTS (SELECT FROM tradekeep.rollup AS r WHERE r.target = timeframe) OR EXISTS (SELECT FROM tradekeep.rollup AS r JOIN tradekeep.candle_horizon AS h ON h.timeframe IN (r.source, r.target) WHERE r.target = candle.timeframe AND h.symbol = candle.symbol AND candle.ts < h.horizon)');
 
--- A horizon only moves forward; what a restore brings is merged with what its candles have told.
-CREATE FUNCTION tradekeep.merge_horizon() RETURNS trigger
+-- A horizon that comes from elsewhere, by a restore, is news: what was derived meanwhile before it, and behind
+-- the horizon that was known, was made of candles that came too late. Others write horizons with
+-- tradekeep.retention on.
+CREATE FUNCTION tradekeep.receive_horizon() RETURNS trigger
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	made tid[];
 BEGIN
-	UPDATE tradekeep.rollup_horizon AS h
-		SET horizon = greatest(h.horizon, NEW.horizon), late = greatest(h.late, NEW.late)
-		WHERE h.symbol = NEW.symbol AND h.timeframe = NEW.timeframe;
-	RETURN CASE WHEN FOUND THEN NULL ELSE NEW END;
+	IF TG_LEVEL = 'STATEMENT' THEN
+		LOCK TABLE tradekeep.candle IN SHARE ROW EXCLUSIVE MODE;
+		RETURN NULL;
+	END IF;
+	SELECT array_agg(c.ctid) INTO made
+	FROM tradekeep.rollup AS r JOIN tradekeep.candle AS c ON c.timeframe = r.target
+	WHERE NEW.timeframe IN (r.source, r.target) AND c.symbol = NEW.symbol AND c.sources IS NOT NULL
+		AND c.ts < NEW.horizon AND NOT EXISTS (
+			SELECT FROM tradekeep.candle_horizon AS h
+			WHERE h.symbol = NEW.symbol AND h.timeframe IN (r.source, r.target) AND c.ts < h.horizon);
+	PERFORM set_config('tradekeep.retention', 'on', true);
+	INSERT INTO tradekeep.candle_horizon AS h VALUES (NEW.symbol, NEW.timeframe, NEW.horizon, NEW.late)
+		ON CONFLICT ON CONSTRAINT candle_horizon_pkey
+		DO UPDATE SET horizon = greatest(h.horizon, excluded.horizon), late = greatest(h.late, excluded.late);
+	PERFORM set_config('tradekeep.retention', 'off', true);
+	DELETE FROM tradekeep.candle AS c WHERE c.ctid = ANY (made);
+	RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION tradekeep.merge_horizon() IS 'merges a new horizon with the one that is there';
+COMMENT ON FUNCTION tradekeep.receive_horizon() IS 'merges a horizon from elsewhere with the one that is there';
 
-CREATE TRIGGER merge_horizon BEFORE INSERT ON tradekeep.rollup_horizon
-	FOR EACH ROW EXECUTE FUNCTION tradekeep.merge_horizon();
+CREATE TRIGGER receive_horizons BEFORE INSERT ON tradekeep.candle_horizon
+	FOR EACH STATEMENT WHEN (current_setting('tradekeep.retention', true)::boolean IS NOT TRUE)
+	EXECUTE FUNCTION tradekeep.receive_horizon();
+CREATE TRIGGER receive_horizon BEFORE INSERT ON tradekeep.candle_horizon
+	FOR EACH ROW WHEN (current_setting('tradekeep.retention', true)::boolean IS NOT TRUE)
+	EXECUTE FUNCTION tradekeep.receive_horizon();
 
-CREATE FUNCTION tradekeep.keep_frozen(target tradekeep.timeframe, symbols text[], starts timestamptz[], sources integer[])
-	RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION tradekeep.keep_frozen(target tradekeep.timeframe, symbols text[], starts timestamptz[],
+	closed boolean[], sources integer[]) RETURNS void
+	LANGUAGE sql SET search_path = pg_catalog, pg_temp SET tradekeep.retention = on
 BEGIN ATOMIC
-	INSERT INTO tradekeep.rollup_horizon (symbol, timeframe, horizon)
+	INSERT INTO tradekeep.candle_horizon AS h (symbol, timeframe, horizon)
 	SELECT g.symbol, r.source, max(tradekeep.candle_end(r.target, g.ts))
-	FROM tradekeep.rollup AS r, unnest(symbols, starts, sources) AS g(symbol, ts, sources)
-	WHERE r.target = keep_frozen.target AND g.sources > (
+	FROM tradekeep.rollup AS r, unnest(symbols, starts, closed, sources) AS g(symbol, ts, closed, sources)
+	WHERE r.target = keep_frozen.target AND (g.closed OR g.sources > (
 		SELECT count(*) FROM tradekeep.candle AS c
 		WHERE c.symbol = g.symbol AND c.timeframe = r.source
-			AND c.ts >= g.ts AND c.ts < tradekeep.candle_end(r.target, g.ts))
+			AND c.ts >= g.ts AND c.ts < tradekeep.candle_end(r.target, g.ts)))
 	GROUP BY g.symbol, r.source
-	ORDER BY g.symbol;
+	ORDER BY g.symbol
+	ON CONFLICT (symbol, timeframe) DO UPDATE SET horizon = greatest(h.horizon, excluded.horizon);
 END;
-COMMENT ON FUNCTION tradekeep.keep_frozen(tradekeep.timeframe, text[], timestamptz[], integer[]) IS
-'moves the horizons behind derived candles that say to have more sources than are there';
+COMMENT ON FUNCTION tradekeep.keep_frozen(tradekeep.timeframe, text[], timestamptz[], boolean[], integer[]) IS
+'moves the horizons behind derived candles that come from elsewhere, and are closed or have more sources than are there: they were dumped because these are gone';
 
 CREATE FUNCTION tradekeep.roll_candles() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'tradekeep_roll_candles' LANGUAGE C;
@@ -188,7 +211,7 @@ CREATE FUNCTION tradekeep.forget_horizons() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	DELETE FROM tradekeep.rollup_horizon;
+	DELETE FROM tradekeep.candle_horizon;
 	RETURN NULL;
 END
 $$;
@@ -200,31 +223,42 @@ CREATE FUNCTION tradekeep.derive_candles(target tradekeep.timeframe, symbol text
 COMMENT ON FUNCTION tradekeep.derive_candles(tradekeep.timeframe, text, timestamptz, integer) IS
 'derives candles of a rollup again, from since on and from about max_sources source candles: until where (null: to the end), from how many, and how many were written. TK011 when there is no such rollup';
 
--- Only while there are rollups do statements on candles pay for them. Writers wait until the change is
--- committed, and so none of them misses it.
+-- Only while there are rollups do statements on candles pay for them.
+CREATE FUNCTION tradekeep.rollups_armed() RETURNS boolean LANGUAGE sql STABLE
+RETURN EXISTS (SELECT FROM pg_catalog.pg_trigger AS t
+	WHERE t.tgrelid = 'tradekeep.candle'::regclass AND t.tgname = 'roll_inserted');
+COMMENT ON FUNCTION tradekeep.rollups_armed() IS 'true while there are triggers that derive candles';
+
+CREATE FUNCTION tradekeep.make_rollup_triggers() RETURNS void
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	CREATE TRIGGER roll_inserted AFTER INSERT ON tradekeep.candle
+		REFERENCING NEW TABLE AS arrived
+		FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.roll_candles();
+	CREATE TRIGGER roll_updated AFTER UPDATE ON tradekeep.candle
+		REFERENCING OLD TABLE AS gone NEW TABLE AS arrived
+		FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.roll_candles();
+	CREATE TRIGGER roll_deleted AFTER DELETE ON tradekeep.candle
+		REFERENCING OLD TABLE AS gone
+		FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.roll_candles();
+	CREATE TRIGGER roll_truncated AFTER TRUNCATE ON tradekeep.candle
+		FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.forget_horizons();
+END
+$$;
+COMMENT ON FUNCTION tradekeep.make_rollup_triggers() IS 'makes the triggers that derive candles';
+
+-- Writers wait until a change of the rollups is committed, and so none of them misses it.
 CREATE FUNCTION tradekeep.arm_rollups() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	armed CONSTANT boolean := EXISTS (SELECT FROM pg_trigger AS t
-		WHERE t.tgrelid = 'tradekeep.candle'::regclass AND t.tgname = 'roll_inserted');
 BEGIN
 	IF TG_WHEN = 'BEFORE' THEN
 		LOCK TABLE tradekeep.candle IN SHARE ROW EXCLUSIVE MODE;
-		IF TG_OP = 'INSERT' AND NOT armed THEN
-			CREATE TRIGGER roll_inserted AFTER INSERT ON tradekeep.candle
-				REFERENCING NEW TABLE AS arrived
-				FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.roll_candles();
-			CREATE TRIGGER roll_updated AFTER UPDATE ON tradekeep.candle
-				REFERENCING OLD TABLE AS gone NEW TABLE AS arrived
-				FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.roll_candles();
-			CREATE TRIGGER roll_deleted AFTER DELETE ON tradekeep.candle
-				REFERENCING OLD TABLE AS gone
-				FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.roll_candles();
-			CREATE TRIGGER roll_truncated AFTER TRUNCATE ON tradekeep.candle
-				FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.forget_horizons();
+		IF TG_OP = 'INSERT' AND NOT tradekeep.rollups_armed() THEN
+			PERFORM tradekeep.make_rollup_triggers();
 		END IF;
-	ELSIF armed AND NOT EXISTS (SELECT FROM tradekeep.rollup) THEN
+	ELSIF tradekeep.rollups_armed() AND NOT EXISTS (SELECT FROM tradekeep.rollup) THEN
 		DROP TRIGGER roll_inserted ON tradekeep.candle;
 		DROP TRIGGER roll_updated ON tradekeep.candle;
 		DROP TRIGGER roll_deleted ON tradekeep.candle;
@@ -255,7 +289,8 @@ BEGIN
 			FROM tradekeep.candle AS c WHERE c.symbol > build.symbol ORDER BY c.symbol LIMIT 1;
 			EXIT WHEN NOT FOUND;
 			IF build.first_build THEN
-				PERFORM tradekeep.keep_frozen(build.target, array_agg(c.symbol), array_agg(c.ts), array_agg(c.sources))
+				PERFORM tradekeep.keep_frozen(build.target, array_agg(c.symbol), array_agg(c.ts), array_agg(c.closed),
+					array_agg(c.sources))
 				FROM tradekeep.candle AS c
 				WHERE c.symbol = build.symbol AND c.timeframe = build.target AND c.sources IS NOT NULL;
 			END IF;
@@ -352,14 +387,14 @@ BEGIN
 	DELETE FROM tradekeep.candle AS c
 	USING tradekeep.rollup AS r
 	WHERE r.target = drop_rollup.target AND c.timeframe = r.target AND c.sources IS NOT NULL
-		AND NOT EXISTS (SELECT FROM tradekeep.rollup_horizon AS h
+		AND NOT EXISTS (SELECT FROM tradekeep.candle_horizon AS h
 			WHERE h.symbol = c.symbol AND h.timeframe IN (r.source, r.target) AND c.ts < h.horizon);
 	DELETE FROM tradekeep.rollup_build AS b WHERE b.target = drop_rollup.target;
 	DELETE FROM tradekeep.rollup AS r WHERE r.target = drop_rollup.target;
 	IF NOT FOUND THEN
 		RETURN false;
 	END IF;
-	DELETE FROM tradekeep.rollup_horizon AS h
+	DELETE FROM tradekeep.candle_horizon AS h
 	WHERE NOT EXISTS (SELECT FROM tradekeep.rollup AS r WHERE h.timeframe IN (r.source, r.target));
 	RETURN true;
 END
@@ -376,6 +411,11 @@ DECLARE
 	done boolean;
 BEGIN
 	COMMIT;
+	-- A restore without triggers did not make them.
+	IF NOT tradekeep.rollups_armed() AND EXISTS (SELECT FROM tradekeep.rollup) THEN
+		PERFORM tradekeep.make_rollup_triggers();
+		COMMIT;
+	END IF;
 	IF target IS NOT NULL AND NOT EXISTS (SELECT FROM tradekeep.rollup AS r
 			WHERE r.target OPERATOR(pg_catalog.=) rebuild_rollups.target) THEN
 		RAISE EXCEPTION 'no rollup makes % candles', target USING ERRCODE = 'TK011';
@@ -437,7 +477,7 @@ BEGIN ATOMIC
 				IS DISTINCT FROM (e.open, e.high, e.low, e.close, e.closed, e.sources)
 				OR abs(s.volume - e.volume) > 1e-12 * greatest(s.volume, e.volume)))
 		AND NOT EXISTS (
-			SELECT FROM tradekeep.rollup AS r JOIN tradekeep.rollup_horizon AS h ON h.timeframe IN (r.source, r.target)
+			SELECT FROM tradekeep.rollup AS r JOIN tradekeep.candle_horizon AS h ON h.timeframe IN (r.source, r.target)
 			WHERE r.target = coalesce(s.timeframe, e.timeframe) AND h.symbol = coalesce(s.symbol, e.symbol)
 				AND coalesce(s.ts, e.ts) < h.horizon)
 	ORDER BY 1, 2, 3;
@@ -447,8 +487,8 @@ COMMENT ON FUNCTION tradekeep.verify_rollups() IS
 
 CREATE VIEW tradekeep.rollup_status AS
 	SELECT r.target, r.source, r.grace, b.target IS NULL AS built, b.symbol AS build_symbol, b.since AS build_since,
-		(SELECT max(h.horizon) FROM tradekeep.rollup_horizon AS h WHERE h.timeframe = r.source) AS horizon,
-		coalesce((SELECT sum(h.late) FROM tradekeep.rollup_horizon AS h WHERE h.timeframe = r.source), 0) AS late
+		(SELECT max(h.horizon) FROM tradekeep.candle_horizon AS h WHERE h.timeframe = r.source) AS horizon,
+		coalesce((SELECT sum(h.late) FROM tradekeep.candle_horizon AS h WHERE h.timeframe = r.source), 0) AS late
 	FROM tradekeep.rollup AS r
 	LEFT JOIN tradekeep.rollup_build AS b ON b.target = r.target;
 COMMENT ON VIEW tradekeep.rollup_status IS

@@ -51,11 +51,11 @@
 /* So many candles are written by one statement. */
 #define WRITE_BATCH		10000
 
-/* Column of tradekeep.rollup_horizon. */
+/* Column of tradekeep.candle_horizon. */
 #define HORIZON_HORIZON 3
 
 static ProbeTable candle_table = {.name = "candle",.nkeys = 3};
-static ProbeTable horizon_table = {.name = "rollup_horizon",.nkeys = 2};
+static ProbeTable horizon_table = {.name = "candle_horizon",.nkeys = 2};
 
 static Statement delete_derived = {
 	.sql = "DELETE FROM tradekeep.candle AS c WHERE c.ctid OPERATOR(pg_catalog.=) ANY ($1)",
@@ -63,7 +63,7 @@ static Statement delete_derived = {
 	.argtypes = {TIDARRAYOID}
 };
 static Statement count_late = {
-	.sql = "UPDATE tradekeep.rollup_horizon AS h SET late = h.late OPERATOR(pg_catalog.+) $3"
+	.sql = "UPDATE tradekeep.candle_horizon AS h SET late = h.late OPERATOR(pg_catalog.+) $3"
 	" WHERE h.symbol OPERATOR(pg_catalog.=) $1 AND h.timeframe OPERATOR(pg_catalog.=) $2",
 	.nargs = 3,
 	.argtypes = {TEXTOID, TIMEFRAMEOID, INT8OID}
@@ -77,8 +77,8 @@ typedef struct Derivation
 	Probe		targets;
 	Probe		ends;			/* of series; begun when needed */
 	bool		ends_begun;
-	Candle	   *bars;			/* to be written over what is at tid, or as new; without
-								 * sources: to be deleted */
+	Candle	   *bars;			/* to be written over what is at tid, or as new; without sources:
+								 * to be deleted */
 	int			nbars;
 	int			space;
 } Derivation;
