@@ -59,4 +59,13 @@
 #define extension_wait_event(name) PG_WAIT_EXTENSION
 #endif
 
+/* 18 took the last parameter of ExecutorRun() away. */
+#if PG_VERSION_NUM >= 180000
+#define EXECUTE_ONCE_PARAMETER
+#define EXECUTE_ONCE_ARGUMENT
+#else
+#define EXECUTE_ONCE_PARAMETER , bool execute_once
+#define EXECUTE_ONCE_ARGUMENT , execute_once
+#endif
+
 #endif							/* TRADEKEEP_COMPAT_H */

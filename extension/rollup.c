@@ -4,9 +4,14 @@
  *		statement leaves to be derived anew.
  *
  * Triggers for each statement on tradekeep.candle, which exist while there are rollups, see all
- * that any client writes.  They collect the keys of the rows and find, for each rollup,
- * the candles whose sources these are; rollup_derive.c makes those.  Derived candles are rows of the
- * same table, and so the next rollup follows by the same triggers.
+ * that any client writes.  They only collect the keys of the rows: a statement may fire several
+ * (ON CONFLICT DO UPDATE, MERGE, WITH), and all that it changed has to be known before anything is
+ * derived from it.  That is done when the outermost statement that writes candles finishes, by a hook
+ * of the executor; COPY, which is not run by the executor, fires one trigger only.
+ *
+ * Derivation goes through the rollups from the finest target to the coarsest.  Derived candles are
+ * rows of the same table, so the same triggers collect them, and the next rollup finds them
+ * with the rest of its sources.
  *
  * Candles of a target that somebody else than derivation took away or changed are made again
  * too.  Those that somebody inserts as derived were dumped because their sources are gone:
@@ -19,9 +24,11 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "parser/parsetree.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -52,10 +59,11 @@ bool		tradekeep_retention = false;
 
 static Statement store_horizons = {
 	.sql = "INSERT INTO tradekeep.candle_horizon AS h (symbol, timeframe, horizon)"
-	" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+	" SELECT n.symbol, $2, n.horizon"
+	" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($3)) AS n(symbol, horizon)"
 	" ON CONFLICT (symbol, timeframe) DO UPDATE SET horizon = greatest(h.horizon, excluded.horizon)",
 	.nargs = 3,
-	.argtypes = {TEXTARRAYOID, TIMEFRAMEARRAYOID, TIMESTAMPTZARRAYOID}
+	.argtypes = {TEXTARRAYOID, TIMEFRAMEOID, TIMESTAMPTZARRAYOID}
 };
 static Statement keep_frozen = {
 	.sql = "SELECT tradekeep.keep_frozen($1, $2, $3, $4, $5)",
@@ -157,13 +165,80 @@ lock_mixed_batch(void)
 						ShareRowExclusiveLock);
 }
 
-/* What a statement changed, as far as it has to do with rollups. */
-typedef struct Changes
+/* What was changed of one timeframe. */
+typedef struct ChangeList
 {
-	Change	   *list;
+	Timeframe	timeframe;
+	Change	   *items;
 	int			length;
 	int			space;
+} ChangeList;
+
+/* What statements changed, as far as it has to do with rollups. */
+typedef struct Changes
+{
+	MemoryContext context;
+	ChangeList	lists[MAX_TIMEFRAMES];
+	int			nlists;
 } Changes;
+
+/* Of the outermost statement that writes candles, and what is not derived yet; null: nothing. */
+static Changes *collected = NULL;
+
+/* How many statements that write candles are being run, one inside the other. */
+static int	writing = 0;
+
+static ExecutorRun_hook_type next_run = NULL;
+static ExecutorFinish_hook_type next_finish = NULL;
+
+static ChangeList *
+list_of(Changes *changes, Timeframe timeframe)
+{
+	for (int i = 0; i < changes->nlists; i++)
+		if (changes->lists[i].timeframe == timeframe)
+			return &changes->lists[i];
+	changes->lists[changes->nlists].timeframe = timeframe;
+	return &changes->lists[changes->nlists++];
+}
+
+static Changes *
+make_changes(void)
+{
+	MemoryContext context = AllocSetContextCreate(TopTransactionContext, "tradekeep rollups",
+												  ALLOCSET_DEFAULT_SIZES);
+	Changes    *changes = MemoryContextAllocZero(context, sizeof(Changes));
+
+	changes->context = context;
+	return changes;
+}
+
+static void
+discard_collected(void)
+{
+	if (collected != NULL)
+		MemoryContextDelete(collected->context);
+	collected = NULL;
+}
+
+/* The same symbol mostly comes many times in a row. */
+static void
+add_change(ChangeList *list, MemoryContext context, const Change *change)
+{
+	MemoryContext before = MemoryContextSwitchTo(context);
+	const Change *last = list->length > 0 ? &list->items[list->length - 1] : NULL;
+	bool		same = last != NULL && compare_text(last->symbol, change->symbol) == 0;
+	text	   *symbol = same ? last->symbol : DatumGetTextPCopy(PointerGetDatum(change->symbol));
+
+	if (list->length == list->space)
+	{
+		list->space = Max(2 * list->space, 64);
+		list->items = list->items == NULL ? palloc(sizeof(Change) * list->space) :
+			repalloc_huge(list->items, sizeof(Change) * list->space);
+	}
+	list->items[list->length] = *change;
+	list->items[list->length++].symbol = symbol;
+	MemoryContextSwitchTo(before);
+}
 
 static bool
 has_rollup(const Rollup *rollups, int nrollups, Timeframe timeframe)
@@ -174,26 +249,12 @@ has_rollup(const Rollup *rollups, int nrollups, Timeframe timeframe)
 	return false;
 }
 
-/* The same symbol mostly comes many times in a row. */
-static text *
-keep_symbol(const Changes *changes, text *symbol)
-{
-	if (changes->length > 0)
-	{
-		text	   *last = changes->list[changes->length - 1].symbol;
-
-		if (compare_text(last, symbol) == 0)
-			return last;
-	}
-	return DatumGetTextPCopy(PointerGetDatum(symbol));
-}
-
 /* Adds the rows of a transition table. */
 static void
 collect_rows(Changes *changes, TriggerData *trigger, Tuplestorestate *rows, bool arrived,
 			 const Rollup *rollups, int nrollups)
 {
-	bool		update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+	bool		inserted = TRIGGER_FIRED_BY_INSERT(trigger->tg_event);
 	TupleTableSlot *slot;
 
 	if (rows == NULL)
@@ -204,26 +265,20 @@ collect_rows(Changes *changes, TriggerData *trigger, Tuplestorestate *rows, bool
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
 		Candle		candle;
+		Change		change = {0};
 
 		read_candle(slot, &candle);
 		if (!has_rollup(rollups, nrollups, candle.timeframe))
 			continue;
-		if (changes->length == changes->space)
-		{
-			changes->space = Max(2 * changes->space, 64);
-			changes->list = changes->list == NULL ? palloc(sizeof(Change) * changes->space) :
-				repalloc_huge(changes->list, sizeof(Change) * changes->space);
-		}
-		changes->list[changes->length] = (Change)
-		{
-			.symbol = keep_symbol(changes, candle.symbol),.timeframe = candle.timeframe,
-				.ts = candle.ts,.was_closed = !arrived && candle.closed,
-				.is_closed = arrived && candle.closed,.arrived = arrived,
-				.supplied = arrived && !candle.derived,
-				.invites = !is_deriving() && (!arrived || candle.derived),
-				.given = !is_deriving() && arrived && !update ? candle.sources : 0
-		};
-		changes->length++;
+		change.symbol = candle.symbol;
+		change.ts = candle.ts;
+		change.was_closed = !arrived && candle.closed;
+		change.is_closed = arrived && candle.closed;
+		change.arrived = arrived;
+		change.supplied = arrived && !candle.derived;
+		change.invites = !is_deriving() && (!arrived || candle.derived);
+		change.given = !is_deriving() && inserted ? candle.sources : 0;
+		add_change(list_of(changes, candle.timeframe), changes->context, &change);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 }
@@ -235,18 +290,26 @@ compare_changes(const void *left, const void *right)
 	const Change *b = right;
 	int			order = a->symbol == b->symbol ? 0 : compare_text(a->symbol, b->symbol);
 
-	if (order != 0)
-		return order;
-	if (a->timeframe != b->timeframe)
-		return a->timeframe < b->timeframe ? -1 : 1;
-	return (a->ts > b->ts) - (a->ts < b->ts);
+	return order != 0 ? order : (a->ts > b->ts) - (a->ts < b->ts);
 }
 
-static bool
-same_series(const Change *a, const Change *b)
+static void
+sort_changes(ChangeList *list)
 {
-	return a->timeframe == b->timeframe &&
-		(a->symbol == b->symbol || compare_text(a->symbol, b->symbol) == 0);
+	qsort(list->items, list->length, sizeof(Change), compare_changes);
+}
+
+/* How many changes from one on are of its symbol. */
+static int
+count_symbol(const ChangeList *list, int first)
+{
+	const text *symbol = list->items[first].symbol;
+	int			n = 1;
+
+	while (first + n < list->length && (list->items[first + n].symbol == symbol ||
+										compare_text(list->items[first + n].symbol, symbol) == 0))
+		n++;
+	return n;
 }
 
 static Datum
@@ -272,30 +335,60 @@ run_as_owner(Statement *statement, Datum *values)
 	leave_owner(&scope);
 }
 
-/* Candles of each series went, up to the last of them. */
+/* Candles of a timeframe went by retention: of each symbol up to the last of them. */
 static void
-move_horizons(const Changes *changes)
+move_horizons(ChangeList *list)
 {
-	Datum	   *symbols = palloc(sizeof(Datum) * changes->length);
-	Datum	   *timeframes = palloc(sizeof(Datum) * changes->length);
-	Datum	   *horizons = palloc(sizeof(Datum) * changes->length);
+	Datum	   *symbols = palloc(sizeof(Datum) * list->length);
+	Datum	   *horizons = palloc(sizeof(Datum) * list->length);
 	Datum		values[3];
+	int			nsymbols = 0;
+
+	if (list->length == 0)
+		return;
+	sort_changes(list);
+	for (int i = 0, n; i < list->length; i += n)
+	{
+		n = count_symbol(list, i);
+		symbols[nsymbols] = PointerGetDatum(list->items[i].symbol);
+		horizons[nsymbols++] = TimestampTzGetDatum(candle_end(list->timeframe,
+															  list->items[i + n - 1].ts));
+	}
+	values[0] = array_of(symbols, nsymbols, TEXTOID);
+	values[1] = TimeframeGetDatum(list->timeframe);
+	values[2] = array_of(horizons, nsymbols, TIMESTAMPTZOID);
+	run_as_owner(&store_horizons, values);
+}
+
+/* Derived candles of a target came from elsewhere: those whose sources are gone are frozen. */
+static void
+keep_given(const ChangeList *list)
+{
+	Datum	   *columns[4];
+	Datum		values[5];
 	int			n = 0;
 
-	for (int i = 0; i < changes->length; i++)
+	for (int i = 0; i < lengthof(columns); i++)
+		columns[i] = palloc(sizeof(Datum) * (list->length + 1));
+	for (int i = 0; i < list->length; i++)
 	{
-		const Change *change = &changes->list[i];
+		const Change *change = &list->items[i];
 
-		if (i + 1 < changes->length && same_series(change, change + 1))
+		if (change->given == 0)
 			continue;
-		symbols[n] = PointerGetDatum(change->symbol);
-		timeframes[n] = TimeframeGetDatum(change->timeframe);
-		horizons[n++] = TimestampTzGetDatum(candle_end(change->timeframe, change->ts));
+		columns[0][n] = PointerGetDatum(change->symbol);
+		columns[1][n] = TimestampTzGetDatum(change->ts);
+		columns[2][n] = BoolGetDatum(change->is_closed);
+		columns[3][n++] = Int32GetDatum(change->given);
 	}
-	values[0] = array_of(symbols, n, TEXTOID);
-	values[1] = array_of(timeframes, n, timeframe_type());
-	values[2] = array_of(horizons, n, TIMESTAMPTZOID);
-	run_as_owner(&store_horizons, values);
+	if (n == 0)
+		return;
+	values[0] = TimeframeGetDatum(list->timeframe);
+	values[1] = array_of(columns[0], n, TEXTOID);
+	values[2] = array_of(columns[1], n, TIMESTAMPTZOID);
+	values[3] = array_of(columns[2], n, BOOLOID);
+	values[4] = array_of(columns[3], n, INT4OID);
+	run_as_owner(&keep_frozen, values);
 }
 
 /*
@@ -303,93 +396,227 @@ move_horizons(const Changes *changes)
  * waits for this row.
  */
 static void
-settle_invitations(Changes *changes)
+settle_invitations(ChangeList *list)
 {
-	for (int i = 0, n; i < changes->length; i += n)
+	for (int i = 0, n; i < list->length; i += n)
 	{
-		Change	   *first = &changes->list[i];
+		Change	   *first = &list->items[i];
 		bool		supplied = first->supplied;
 
-		for (n = 1; i + n < changes->length && compare_changes(first, first + n) == 0; n++)
+		for (n = 1; i + n < list->length && compare_changes(first, first + n) == 0; n++)
 			supplied |= first[n].supplied;
 		for (int j = 0; supplied && j < n; j++)
 			first[j].invites = false;
 	}
 }
 
-/* Derived candles came from elsewhere: those whose sources are not there are frozen. */
+/* Adds the changes of a symbol from the first on: all of the source, of the target those that invite. */
 static void
-keep_given(const Changes *changes, Timeframe target)
+add_spans(Series *series, const Rollup *rollup, const Change *changes, int nchanges, bool all)
 {
-	Datum	   *symbols = palloc(sizeof(Datum) * changes->length);
-	Datum	   *starts = palloc(sizeof(Datum) * changes->length);
-	Datum	   *closed = palloc(sizeof(Datum) * changes->length);
-	Datum	   *sources = palloc(sizeof(Datum) * changes->length);
-	Datum		values[5];
-	int			n = 0;
-
-	for (int i = 0; i < changes->length; i++)
-	{
-		const Change *change = &changes->list[i];
-
-		if (change->given == 0 || change->timeframe != target)
-			continue;
-		symbols[n] = PointerGetDatum(change->symbol);
-		starts[n] = TimestampTzGetDatum(change->ts);
-		closed[n] = BoolGetDatum(change->is_closed);
-		sources[n++] = Int32GetDatum(change->given);
-	}
-	if (n == 0)
-		return;
-	values[0] = TimeframeGetDatum(target);
-	values[1] = array_of(symbols, n, TEXTOID);
-	values[2] = array_of(starts, n, TIMESTAMPTZOID);
-	values[3] = array_of(closed, n, BOOLOID);
-	values[4] = array_of(sources, n, INT4OID);
-	run_as_owner(&keep_frozen, values);
-}
-
-/* Adds the changes of one symbol and timeframe to what a rollup has to do for the symbol. */
-static void
-add_changes(Series *series, const Rollup *rollup, const Change *changes, int nchanges)
-{
-	if (changes->timeframe == rollup->source)
-	{
-		series->changes = changes;
-		series->nchanges = nchanges;
-	}
 	for (int i = 0; i < nchanges; i++)
-		if (changes->timeframe == rollup->source || changes[i].invites)
+		if (all || changes[i].invites)
 			add_span(series, candle_start(rollup->target, changes[i].ts),
 					 candle_end(rollup->target, changes[i].ts));
 }
 
+/* Goes through the changes of source and target side by side, symbol by symbol. */
 static void
-roll_changes(const Rollup *rollup, int nrollups, const Changes *changes)
+roll_changes(const Rollup *rollup, int nrollups, ChangeList *sources, ChangeList *targets, List **late)
 {
-	Series	   *series = palloc0(sizeof(Series) * changes->length);
+	Series	   *series = palloc0(sizeof(Series) * (sources->length + targets->length + 1));
 	int			nseries = 0;
+	int			source = 0;
+	int			target = 0;
 
-	for (int i = 0, n; i < changes->length; i += n)
+	sort_changes(sources);
+	sort_changes(targets);
+	settle_invitations(targets);
+	while (source < sources->length || target < targets->length)
 	{
-		const Change *first = &changes->list[i];
-		Series	   *last = nseries > 0 ? &series[nseries - 1] : NULL;
+		Series	   *one = &series[nseries];
+		int			order = source == sources->length ? 1 : target == targets->length ? -1 :
+		compare_text(sources->items[source].symbol, targets->items[target].symbol);
 
-		for (n = 1; i + n < changes->length && same_series(first, first + n);)
-			n++;
-		if (first->timeframe != rollup->source && first->timeframe != rollup->target)
-			continue;
-		if (last == NULL || compare_text(last->symbol, first->symbol) != 0)
+		one->symbol = order <= 0 ? sources->items[source].symbol : targets->items[target].symbol;
+		if (order <= 0)
 		{
-			last = &series[nseries++];
-			last->symbol = first->symbol;
+			one->changes = &sources->items[source];
+			one->nchanges = count_symbol(sources, source);
+			add_spans(one, rollup, one->changes, one->nchanges, true);
+			source += one->nchanges;
 		}
-		add_changes(last, rollup, first, n);
-		if (last->nspans == 0)
-			nseries--;
+		if (order >= 0)
+		{
+			int			n = count_symbol(targets, target);
+
+			add_spans(one, rollup, &targets->items[target], n, false);
+			target += n;
+		}
+		if (one->nspans > 0)
+			nseries++;
+		else
+			memset(one, 0, sizeof(Series));
 	}
 	if (nseries > 0)
-		derive_changed(rollup, nrollups, series, nseries);
+		derive_changed(rollup, nrollups, series, nseries, late);
+	pfree(series);
+}
+
+/*
+ * What derivation wrote of a target is source of the rollups to come.  Whatever else was changed
+ * meanwhile, by triggers of users, waits for the next round.
+ */
+static void
+take_derived(Changes *changes, Timeframe target)
+{
+	ChangeList *from;
+	ChangeList *to = list_of(changes, target);
+	int			kept = 0;
+
+	if (collected == NULL)
+		return;
+	from = list_of(collected, target);
+	for (int i = 0; i < from->length; i++)
+	{
+		if (from->items[i].invites)
+			from->items[kept++] = from->items[i];
+		else
+			add_change(to, changes->context, &from->items[i]);
+	}
+	from->length = kept;
+}
+
+static bool
+is_empty(const Changes *changes)
+{
+	for (int i = 0; i < changes->nlists; i++)
+		if (changes->lists[i].length > 0)
+			return false;
+	return true;
+}
+
+/* Derives all that follows from what was collected, and from what is written by that. */
+static void
+derive_collected(void)
+{
+	List	   *late = NIL;
+	Rollup	   *rollups;
+	int			nrollups = load_rollups(&rollups);
+
+	while (collected != NULL)
+	{
+		Changes    *changes = collected;
+
+		collected = NULL;
+		for (int i = 0; i < nrollups; i++)
+			keep_given(list_of(changes, rollups[i].target));
+		for (int i = 0; i < nrollups; i++)
+		{
+			roll_changes(&rollups[i], nrollups, list_of(changes, rollups[i].source),
+						 list_of(changes, rollups[i].target), &late);
+			take_derived(changes, rollups[i].target);
+		}
+		MemoryContextDelete(changes->context);
+		if (collected != NULL && is_empty(collected))
+			discard_collected();
+	}
+	count_late(late);
+}
+
+/* The outermost statement is over. */
+static void
+finish_collecting(void)
+{
+	PG_TRY();
+	{
+		derive_collected();
+	}
+	PG_CATCH();
+	{
+		discard_collected();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* Does a statement write candles? */
+static bool
+writes_candles(const QueryDesc *query)
+{
+	const PlannedStmt *plan = query->plannedstmt;
+	ListCell   *cell;
+	Oid			relid;
+
+	if (plan->resultRelations == NIL)
+		return false;
+	relid = get_relname_relid("candle", get_namespace_oid(TRADEKEEP_SCHEMA, true));
+	foreach(cell, plan->resultRelations)
+		if (OidIsValid(relid) && rt_fetch(lfirst_int(cell), plan->rtable)->relid == relid)
+		return true;
+	return false;
+}
+
+static void
+run_statement_hook(QueryDesc *query, ScanDirection direction, uint64 count EXECUTE_ONCE_PARAMETER)
+{
+	ExecutorRun_hook_type run = next_run != NULL ? next_run : standard_ExecutorRun;
+	int			outer = writing;
+
+	if (!writes_candles(query))
+	{
+		run(query, direction, count EXECUTE_ONCE_ARGUMENT);
+		return;
+	}
+	writing++;
+	PG_TRY();
+	{
+		run(query, direction, count EXECUTE_ONCE_ARGUMENT);
+	}
+	PG_FINALLY();
+	{
+		writing = outer;
+	}
+	PG_END_TRY();
+}
+
+/* The triggers fire here; when those of the outermost statement have, all is known. */
+static void
+finish_statement_hook(QueryDesc *query)
+{
+	ExecutorFinish_hook_type finish = next_finish != NULL ? next_finish : standard_ExecutorFinish;
+	int			outer = writing;
+
+	if (!writes_candles(query))
+	{
+		finish(query);
+		return;
+	}
+	writing++;
+	PG_TRY();
+	{
+		finish(query);
+		if (outer == 0)
+			derive_collected();
+	}
+	PG_CATCH();
+	{
+		writing = outer;
+		if (outer == 0)
+			discard_collected();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	writing = outer;
+}
+
+void
+rollup_init(void)
+{
+	next_run = ExecutorRun_hook;
+	ExecutorRun_hook = run_statement_hook;
+	next_finish = ExecutorFinish_hook;
+	ExecutorFinish_hook = finish_statement_hook;
 }
 
 static void
@@ -406,32 +633,42 @@ check_trigger(FunctionCallInfo fcinfo)
 				 errmsg("roll_candles is for statements on tradekeep.candle alone")));
 }
 
-/* Derives what follows from the rows that a statement inserted, updated or deleted. */
+/* Deleting by retention takes nothing along; what is derived stays as it is. */
+static void
+retain(TriggerData *trigger, const Rollup *rollups, int nrollups)
+{
+	Changes    *deleted = make_changes();
+
+	collect_rows(deleted, trigger, trigger->tg_oldtable, false, rollups, nrollups);
+	for (int i = 0; i < deleted->nlists; i++)
+		move_horizons(&deleted->lists[i]);
+	MemoryContextDelete(deleted->context);
+}
+
+/* Collects the rows that a statement inserted, updated or deleted. */
 Datum
 tradekeep_roll_candles(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	Changes		changes = {0};
 	Rollup	   *rollups;
 	int			nrollups;
 
 	check_trigger(fcinfo);
 	nrollups = load_rollups(&rollups);
-	collect_rows(&changes, trigger, trigger->tg_oldtable, false, rollups, nrollups);
-	collect_rows(&changes, trigger, trigger->tg_newtable, true, rollups, nrollups);
-	if (changes.length == 0)
+	if (nrollups == 0)
 		PG_RETURN_POINTER(NULL);
-	qsort(changes.list, changes.length, sizeof(Change), compare_changes);
 	if (tradekeep_retention && TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && !is_deriving())
 	{
-		move_horizons(&changes);
+		retain(trigger, rollups, nrollups);
 		PG_RETURN_POINTER(NULL);
 	}
-	settle_invitations(&changes);
-	for (int i = 0; i < nrollups; i++)
-		keep_given(&changes, rollups[i].target);
-	for (int i = 0; i < nrollups; i++)
-		roll_changes(&rollups[i], nrollups, &changes);
+	if (collected == NULL)
+		collected = make_changes();
+	collect_rows(collected, trigger, trigger->tg_oldtable, false, rollups, nrollups);
+	collect_rows(collected, trigger, trigger->tg_newtable, true, rollups, nrollups);
+	/* Not run by the executor, or the hook is younger than the statement. */
+	if (writing == 0)
+		finish_collecting();
 	PG_RETURN_POINTER(NULL);
 }
 

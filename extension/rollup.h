@@ -7,6 +7,8 @@
 
 #include "tradekeep.h"
 
+#include "nodes/pg_list.h"
+
 #include "candle.h"
 
 /* A row of tradekeep.rollup. */
@@ -33,7 +35,6 @@ extern void lock_mixed_batch(void);
 typedef struct Change
 {
 	text	   *symbol;
-	Timeframe	timeframe;
 	TimestampTz ts;
 	bool		was_closed;		/* what was there is gone, and was closed */
 	bool		is_closed;		/* what is there now came, and is closed */
@@ -73,7 +74,11 @@ extern void add_span(Series *series, TimestampTz from, TimestampTz to);
  * Derives the candles of a rollup in the spans of each series, and those that close or
  * reopen because of the changes.  The series are in the order of their symbols.
  */
-extern void derive_changed(const Rollup *rollup, int nrollups, Series *series, int nseries);
+extern void derive_changed(const Rollup *rollup, int nrollups, Series *series, int nseries,
+						   List **late);
+
+/* Counts what came too late, as derive_changed() has listed it. */
+extern void count_late(List *late);
 
 /*
  * Derives the candles of a symbol from a time on, until so many source candles are used up,
@@ -89,5 +94,6 @@ extern bool is_deriving(void);
 extern bool tradekeep_retention;
 
 extern void rollup_define_settings(void);
+extern void rollup_init(void);
 
 #endif							/* TRADEKEEP_ROLLUP_H */

@@ -138,8 +138,7 @@ SELECT pg_catalog.pg_extension_config_dump('tradekeep.candle_horizon', '');
 CREATE TABLE tradekeep.rollup_build (
 	target tradekeep.timeframe NOT NULL PRIMARY KEY,
 	symbol text COLLATE "C" NOT NULL DEFAULT '',
-	since timestamptz,
-	first_build boolean NOT NULL DEFAULT false
+	since timestamptz
 ) USING heap;
 COMMENT ON TABLE tradekeep.rollup_build IS
 'rollups whose history is being built: done are all symbols before symbol, and of that one what lies before since (null: all)';
@@ -288,12 +287,6 @@ BEGIN
 			SELECT c.symbol, '-infinity' INTO build.symbol, build.since
 			FROM tradekeep.candle AS c WHERE c.symbol > build.symbol ORDER BY c.symbol LIMIT 1;
 			EXIT WHEN NOT FOUND;
-			IF build.first_build THEN
-				PERFORM tradekeep.keep_frozen(build.target, array_agg(c.symbol), array_agg(c.ts), array_agg(c.closed),
-					array_agg(c.sources))
-				FROM tradekeep.candle AS c
-				WHERE c.symbol = build.symbol AND c.timeframe = build.target AND c.sources IS NOT NULL;
-			END IF;
 		END IF;
 		step := tradekeep.derive_candles(build.target, build.symbol, build.since, least(budget, 100000)::integer);
 		build.since := step.until;
@@ -310,22 +303,46 @@ $$;
 COMMENT ON FUNCTION tradekeep.continue_build(tradekeep.timeframe, bigint) IS
 'builds more of the history of a rollup, from about max_sources source candles; true when it is complete';
 
--- A rollup that comes by a restore, or by a plain INSERT, is built at once.
-CREATE FUNCTION tradekeep.build_rollup() RETURNS trigger
+-- Derived candles that are there before their rollup were dumped, or left by drop_rollup(), because their sources
+-- are gone. That has to be seen for all new rollups before any of them is built, which makes candles of the others too.
+CREATE FUNCTION tradekeep.build_rollups() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	one tradekeep.timeframe;
 BEGIN
-	IF NOT EXISTS (SELECT FROM tradekeep.rollup_build AS b WHERE b.target = NEW.target) THEN
-		INSERT INTO tradekeep.rollup_build (target, first_build) VALUES (NEW.target, TG_OP = 'INSERT');
-		PERFORM tradekeep.continue_build(NEW.target, 9223372036854775807);
+	IF TG_OP = 'INSERT' THEN
+		PERFORM tradekeep.keep_frozen(a.target, array_agg(c.symbol), array_agg(c.ts), array_agg(c.closed), array_agg(c.sources))
+		FROM (
+			WITH RECURSIVE symbols(symbol) AS (
+				(SELECT c.symbol FROM tradekeep.candle AS c ORDER BY c.symbol LIMIT 1)
+				UNION ALL
+				SELECT (SELECT c.symbol FROM tradekeep.candle AS c WHERE c.symbol > s.symbol ORDER BY c.symbol LIMIT 1)
+				FROM symbols AS s WHERE s.symbol IS NOT NULL)
+			SELECT s.symbol FROM symbols AS s WHERE s.symbol IS NOT NULL) AS s
+		CROSS JOIN added AS a
+		CROSS JOIN LATERAL (SELECT * FROM tradekeep.candle AS c
+			WHERE c.symbol = s.symbol AND c.timeframe = a.target AND c.sources IS NOT NULL) AS c
+		GROUP BY a.target;
 	END IF;
+	FOR one IN
+		SELECT a.target FROM added AS a
+		WHERE NOT EXISTS (SELECT FROM tradekeep.rollup_build AS b WHERE b.target = a.target)
+		ORDER BY a.target
+	LOOP
+		INSERT INTO tradekeep.rollup_build (target) VALUES (one);
+		PERFORM tradekeep.continue_build(one, 9223372036854775807);
+	END LOOP;
 	RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION tradekeep.build_rollup() IS 'builds the history of a rollup, unless it is marked to be built later';
+COMMENT ON FUNCTION tradekeep.build_rollups() IS
+'builds the history of rollups that come by a restore or a plain statement, unless they are marked to be built later';
 
-CREATE TRIGGER build_rollup AFTER INSERT OR UPDATE ON tradekeep.rollup
-	FOR EACH ROW EXECUTE FUNCTION tradekeep.build_rollup();
+CREATE TRIGGER build_inserted AFTER INSERT ON tradekeep.rollup REFERENCING NEW TABLE AS added
+	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.build_rollups();
+CREATE TRIGGER build_updated AFTER UPDATE ON tradekeep.rollup REFERENCING NEW TABLE AS added
+	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.build_rollups();
 
 CREATE FUNCTION tradekeep.add_rollup(source tradekeep.timeframe, target tradekeep.timeframe,
 	grace interval DEFAULT '0') RETURNS boolean
@@ -353,7 +370,7 @@ BEGIN
 	ELSIF known.grace = grace THEN
 		RETURN NOT EXISTS (SELECT FROM tradekeep.rollup_build AS b WHERE b.target = add_rollup.target);
 	END IF;
-	INSERT INTO tradekeep.rollup_build AS b (target, first_build) VALUES (target, known.target IS NULL)
+	INSERT INTO tradekeep.rollup_build AS b (target) VALUES (target)
 		ON CONFLICT ON CONSTRAINT rollup_build_pkey DO UPDATE SET symbol = '', since = NULL;
 	IF known.target IS NULL THEN
 		INSERT INTO tradekeep.rollup (source, target, grace) VALUES (source, target, grace);
@@ -376,6 +393,7 @@ CREATE FUNCTION tradekeep.drop_rollup(target tradekeep.timeframe) RETURNS boolea
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	known tradekeep.rollup;
 	dependent tradekeep.timeframe;
 BEGIN
 	LOCK TABLE tradekeep.candle IN SHARE ROW EXCLUSIVE MODE;
@@ -384,16 +402,16 @@ BEGIN
 		RAISE EXCEPTION '% candles are derived from % candles', dependent, target
 			USING ERRCODE = 'dependent_objects_still_exist', HINT = format('SELECT tradekeep.drop_rollup(%L) first.', dependent);
 	END IF;
-	DELETE FROM tradekeep.candle AS c
-	USING tradekeep.rollup AS r
-	WHERE r.target = drop_rollup.target AND c.timeframe = r.target AND c.sources IS NOT NULL
-		AND NOT EXISTS (SELECT FROM tradekeep.candle_horizon AS h
-			WHERE h.symbol = c.symbol AND h.timeframe IN (r.source, r.target) AND c.ts < h.horizon);
-	DELETE FROM tradekeep.rollup_build AS b WHERE b.target = drop_rollup.target;
-	DELETE FROM tradekeep.rollup AS r WHERE r.target = drop_rollup.target;
+	DELETE FROM tradekeep.rollup AS r WHERE r.target = drop_rollup.target RETURNING * INTO known;
 	IF NOT FOUND THEN
 		RETURN false;
 	END IF;
+	DELETE FROM tradekeep.rollup_build AS b WHERE b.target = known.target;
+	-- Not before: they would be derived again.
+	DELETE FROM tradekeep.candle AS c
+	WHERE c.timeframe = known.target AND c.sources IS NOT NULL AND NOT EXISTS (
+		SELECT FROM tradekeep.candle_horizon AS h
+		WHERE h.symbol = c.symbol AND h.timeframe IN (known.source, known.target) AND c.ts < h.horizon);
 	DELETE FROM tradekeep.candle_horizon AS h
 	WHERE NOT EXISTS (SELECT FROM tradekeep.rollup AS r WHERE h.timeframe IN (r.source, r.target));
 	RETURN true;

@@ -62,7 +62,7 @@ static Statement delete_derived = {
 	.nargs = 1,
 	.argtypes = {TIDARRAYOID}
 };
-static Statement count_late = {
+static Statement add_late = {
 	.sql = "UPDATE tradekeep.candle_horizon AS h SET late = h.late OPERATOR(pg_catalog.+) $3"
 	" WHERE h.symbol OPERATOR(pg_catalog.=) $1 AND h.timeframe OPERATOR(pg_catalog.=) $2",
 	.nargs = 3,
@@ -369,29 +369,68 @@ read_horizon(Probe *probe, text *symbol, Timeframe timeframe)
 		DatumGetTimestampTz(slot_getattr(slot, HORIZON_HORIZON, &isnull));
 }
 
-/* Counts the candles that came for a period of which the sweeper has taken some. */
-static void
-count_late_changes(const Rollup *rollup, const Series *series, Timeframe timeframe,
-				   TimestampTz horizon)
+/* Candles that came for a period of which the sweeper has taken some. */
+typedef struct Late
 {
-	int64		late = 0;
+	text	   *symbol;
+	Timeframe	timeframe;
+	int64		number;
+} Late;
+
+static void
+list_late(const Rollup *rollup, const Series *series, Timeframe timeframe, TimestampTz horizon,
+		  List **list)
+{
+	Late	   *late = palloc0(sizeof(Late));
 
 	for (int i = 0; i < series->nchanges; i++)
 		if (series->changes[i].arrived &&
 			candle_start(rollup->target, series->changes[i].ts) < horizon)
-			late++;
-	if (late > 0)
-	{
-		Datum		values[] = {PointerGetDatum(series->symbol), TimeframeGetDatum(timeframe),
-		Int64GetDatum(late)};
+			late->number++;
+	if (late->number == 0)
+		return;
+	late->symbol = DatumGetTextPCopy(PointerGetDatum(series->symbol));
+	late->timeframe = timeframe;
+	*list = lappend(*list, late);
+}
 
-		(void) execute_latest(&count_late, values);
+static int
+compare_late(const ListCell *left, const ListCell *right)
+{
+	const Late *a = lfirst(left);
+	const Late *b = lfirst(right);
+	int			order = compare_text(a->symbol, b->symbol);
+
+	return order != 0 ? order : (a->timeframe > b->timeframe) - (a->timeframe < b->timeframe);
+}
+
+/* Last of all: retention locks candles before horizons, too. */
+void
+count_late(List *late)
+{
+	OwnerScope	scope;
+	ListCell   *cell;
+
+	if (late == NIL)
+		return;
+	list_sort(late, compare_late);
+	enter_extension(&scope);
+	SPI_connect();
+	foreach(cell, late)
+	{
+		const Late *one = lfirst(cell);
+		Datum		values[] = {PointerGetDatum(one->symbol), TimeframeGetDatum(one->timeframe),
+		Int64GetDatum(one->number)};
+
+		(void) execute_latest(&add_late, values);
 	}
+	SPI_finish();
+	leave_owner(&scope);
 }
 
 /* Leaves frozen candles as they are.  Bars stand in the order of their series. */
 static void
-drop_frozen(Derivation *derivation, const Series *series, int nseries)
+drop_frozen(Derivation *derivation, const Series *series, int nseries, List **late)
 {
 	const Rollup *rollup = derivation->rollup;
 	Probe		probe;
@@ -415,8 +454,8 @@ drop_frozen(Derivation *derivation, const Series *series, int nseries)
 			if (derivation->bars[bar].ts >= horizon)
 				derivation->bars[kept++] = derivation->bars[bar];
 		if (horizon != DT_NOBEGIN)
-			count_late_changes(rollup, &series[i],
-							   of_source == horizon ? rollup->source : rollup->target, horizon);
+			list_late(rollup, &series[i],
+					  of_source == horizon ? rollup->source : rollup->target, horizon, late);
 	}
 	derivation->nbars = kept;
 	probe_end(&probe);
@@ -435,7 +474,7 @@ delete_bars(const Candle **bars, int nbars)
 	(void) execute_latest(&delete_derived, values);
 }
 
-/* What is to be done to a bar, each in a statement of its own. */
+/* What is to be done to a bar. */
 typedef enum BarWrite
 {
 	BAR_DELETE,
@@ -451,45 +490,45 @@ write_of(const Candle *bar)
 	return ItemPointerIsValid(&bar->tid) ? BAR_UPDATE : BAR_INSERT;
 }
 
-/* Writes the bars; the same trigger that led here derives from them in turn. */
+/*
+ * Writes the bars in the order of their keys, in which others write supplied ones: those
+ * that follow each other and want the same are done by one statement.  The triggers collect
+ * them for the rollups that they are sources of.
+ */
 static void
-write_bars(Derivation *derivation, BarWrite write)
+write_bars(Derivation *derivation)
 {
 	static void (*const writers[]) (const Candle **, int) = {
 		[BAR_DELETE] = delete_bars,[BAR_UPDATE] = update_derived,[BAR_INSERT] = insert_derived
 	};
-	const Candle **bars = palloc(sizeof(Candle *) * Min(derivation->nbars, WRITE_BATCH));
-	int			n = 0;
+	const Candle **bars = palloc(sizeof(Candle *) * derivation->nbars);
 
-	for (int i = 0; i < derivation->nbars; i++)
+	for (int i = 0, n; i < derivation->nbars; i += n)
 	{
-		if (write_of(&derivation->bars[i]) == write)
-			bars[n++] = &derivation->bars[i];
-		if (n == WRITE_BATCH || (n > 0 && i == derivation->nbars - 1))
-		{
-			writers[write] (bars, n);
-			n = 0;
-		}
+		BarWrite	write = write_of(&derivation->bars[i]);
+
+		for (n = 0; n < WRITE_BATCH && i + n < derivation->nbars &&
+			 write_of(&derivation->bars[i + n]) == write; n++)
+			bars[n] = &derivation->bars[i + n];
+		writers[write] (bars, n);
 	}
 }
 
 /* With the rights of the extension's owner: who may write candles need not be able to delete some. */
 static void
-store_bars(Derivation *derivation, const Series *series, int nseries)
+store_bars(Derivation *derivation)
 {
 	bool		outer = deriving;
 	OwnerScope	scope;
 
-	if (derivation->nbars == 0 && series->nchanges == 0)
+	if (derivation->nbars == 0)
 		return;
 	enter_extension(&scope);
 	SPI_connect();
 	deriving = true;
 	PG_TRY();
 	{
-		drop_frozen(derivation, series, nseries);
-		for (BarWrite write = BAR_DELETE; write <= BAR_INSERT; write++)
-			write_bars(derivation, write);
+		write_bars(derivation);
 	}
 	PG_FINALLY();
 	{
@@ -577,7 +616,7 @@ derive_series(Derivation *derivation, Series *series)
 }
 
 void
-derive_changed(const Rollup *rollup, int nrollups, Series *series, int nseries)
+derive_changed(const Rollup *rollup, int nrollups, Series *series, int nseries, List **late)
 {
 	Derivation	derivation;
 
@@ -587,7 +626,8 @@ derive_changed(const Rollup *rollup, int nrollups, Series *series, int nseries)
 	for (int i = 0; i < nseries; i++)
 		derive_series(&derivation, &series[i]);
 	end_probes(&derivation);
-	store_bars(&derivation, series, nseries);
+	drop_frozen(&derivation, series, nseries, late);
+	store_bars(&derivation);
 }
 
 TimestampTz
@@ -595,6 +635,7 @@ derive_from(const Rollup *rollup, text *symbol, TimestampTz from, int64 *max_sou
 {
 	Series		series = {.symbol = symbol};
 	Derivation	derivation;
+	List	   *late = NIL;
 	TimestampTz end;
 
 	add_span(&series, candle_start(rollup->target, Max(from, MIN_TIME)), DT_NOEND);
@@ -602,7 +643,8 @@ derive_from(const Rollup *rollup, text *symbol, TimestampTz from, int64 *max_sou
 	begin_derivation(&derivation, rollup);
 	end = derive_span(&derivation, &series, &series.spans[0], max_sources);
 	end_probes(&derivation);
-	store_bars(&derivation, &series, 1);
+	drop_frozen(&derivation, &series, 1, &late);
+	store_bars(&derivation);
 	*written = derivation.nbars;
 	return end;
 }

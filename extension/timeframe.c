@@ -22,7 +22,7 @@ static const struct
 {
 	const char *name;
 	Timeframe	timeframe;
-}			timeframes[] =
+}			timeframes[MAX_TIMEFRAMES] =
 
 {
 	{"1s", 1},

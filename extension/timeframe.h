@@ -15,6 +15,8 @@
  */
 typedef int32 Timeframe;
 
+#define MAX_TIMEFRAMES 16
+
 #define TIMEFRAME_MONTH ((Timeframe) 30 * SECS_PER_DAY)
 
 #define DatumGetTimeframe(x)	((Timeframe) DatumGetInt32(x))

@@ -26,6 +26,7 @@ _PG_init(void)
 {
 	sweep_define_settings();
 	rollup_define_settings();
+	rollup_init();
 	tradekeep_preloaded = process_shared_preload_libraries_in_progress;
 	if (!tradekeep_preloaded)
 		return;
