@@ -21,6 +21,7 @@
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -270,6 +271,7 @@ collect_rows(Changes *changes, TriggerData *trigger, Tuplestorestate *rows, bool
 		read_candle(slot, &candle);
 		if (!has_rollup(rollups, nrollups, candle.timeframe))
 			continue;
+		change.subtransaction = GetCurrentSubTransactionId();
 		change.symbol = candle.symbol;
 		change.ts = candle.ts;
 		change.was_closed = !arrived && candle.closed;
@@ -573,11 +575,15 @@ run_statement_hook(QueryDesc *query, ScanDirection direction, uint64 count EXECU
 	{
 		run(query, direction, count EXECUTE_ONCE_ARGUMENT);
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
 		writing = outer;
+		if (outer == 0)
+			discard_collected();
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	writing = outer;
 }
 
 /* The triggers fire here; when those of the outermost statement have, all is known. */
@@ -610,9 +616,41 @@ finish_statement_hook(QueryDesc *query)
 	writing = outer;
 }
 
+/* What nested statements left when the outermost one failed outside of the executor. */
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	/* The memory goes with the transaction. */
+	if (event == XACT_EVENT_ABORT)
+	{
+		collected = NULL;
+		writing = 0;
+	}
+}
+
+/* What a nested statement changed, and a block of PL/pgSQL took back. */
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+{
+	if (event != SUBXACT_EVENT_ABORT_SUB || collected == NULL)
+		return;
+	for (int i = 0; i < collected->nlists; i++)
+	{
+		ChangeList *list = &collected->lists[i];
+		int			kept = 0;
+
+		for (int j = 0; j < list->length; j++)
+			if (list->items[j].subtransaction < id)
+				list->items[kept++] = list->items[j];
+		list->length = kept;
+	}
+}
+
 void
 rollup_init(void)
 {
+	RegisterXactCallback(end_transaction, NULL);
+	RegisterSubXactCallback(end_subtransaction, NULL);
 	next_run = ExecutorRun_hook;
 	ExecutorRun_hook = run_statement_hook;
 	next_finish = ExecutorFinish_hook;

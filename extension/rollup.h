@@ -41,6 +41,7 @@ typedef struct Change
 	bool		arrived;
 	bool		supplied;		/* and was not derived */
 	bool		invites;		/* if it is of a target, derivation has to look at it itself */
+	SubTransactionId subtransaction;	/* in which it happened */
 	int32		given;			/* sources of a derived candle that came from elsewhere */
 } Change;
 

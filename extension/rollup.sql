@@ -281,6 +281,8 @@ DECLARE
 	step record;
 	budget bigint := max_sources;
 BEGIN
+	-- Before the row of rollup_build, as who adds and drops rollups.
+	LOCK TABLE tradekeep.candle IN ROW EXCLUSIVE MODE;
 	SELECT * INTO build FROM tradekeep.rollup_build AS b WHERE b.target = continue_build.target FOR UPDATE;
 	WHILE build.target IS NOT NULL AND budget > 0 LOOP
 		IF build.since IS NULL THEN
@@ -443,6 +445,7 @@ BEGIN
 		WHERE rebuild_rollups.target IS NULL OR r.target OPERATOR(pg_catalog.=) rebuild_rollups.target
 		ORDER BY r.target
 	LOOP
+		LOCK TABLE tradekeep.candle IN ROW EXCLUSIVE MODE;
 		INSERT INTO tradekeep.rollup_build (target) VALUES (one.target) ON CONFLICT DO NOTHING;
 		LOOP
 			done := tradekeep.continue_build(one.target, 100000);
