@@ -106,7 +106,7 @@ static Statement upsert_all_derived = {
 };
 
 static Statement update_by_tid = {
-	.sql = "UPDATE tradekeep.candle AS c SET open = n.open, high = n.high, low = n.low,"
+	.sql = "UPDATE ONLY tradekeep.candle AS c SET open = n.open, high = n.high, low = n.low,"
 	" close = n.close, volume = n.volume, closed = n.closed, sources = n.sources"
 	" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
 	" pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),"

@@ -272,14 +272,14 @@ BEGIN
 	PERFORM tradekeep.check_keep(keep);
 	cutoff := (statement_timestamp() AT TIME ZONE 'UTC' - keep) AT TIME ZONE 'UTC';
 	WITH old AS MATERIALIZED (
-		SELECT c.ctid AS id FROM tradekeep.candle AS c
+		SELECT c.ctid AS id FROM ONLY tradekeep.candle AS c
 		LEFT JOIN (SELECT r.source, tradekeep.retention_end(r.source, cutoff) AS ts
 			FROM tradekeep.rollup AS r GROUP BY r.source) AS needed ON needed.source = c.timeframe
 		WHERE c.ts <= cutoff AND c.ts < coalesce(needed.ts, 'infinity')
 			AND (cleanup_old_candles.timeframe IS NULL OR c.timeframe = cleanup_old_candles.timeframe)
 		ORDER BY c.symbol, c.timeframe, c.ts
 		FOR UPDATE OF c)
-	DELETE FROM tradekeep.candle AS c WHERE c.ctid = ANY (ARRAY(SELECT id FROM old));
+	DELETE FROM ONLY tradekeep.candle AS c WHERE c.ctid = ANY (ARRAY(SELECT id FROM old));
 	GET DIAGNOSTICS deleted = ROW_COUNT;
 	RETURN deleted;
 END

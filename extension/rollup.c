@@ -671,13 +671,26 @@ check_trigger(FunctionCallInfo fcinfo)
 				 errmsg("roll_candles is for statements on tradekeep.candle alone")));
 }
 
-/* Deleting by retention takes nothing along; what is derived stays as it is. */
+static int
+compare_lists(const void *left, const void *right)
+{
+	const ChangeList *a = left;
+	const ChangeList *b = right;
+
+	return (a->timeframe > b->timeframe) - (a->timeframe < b->timeframe);
+}
+
+/*
+ * Deleting by retention takes nothing along; what is derived stays as it is.  Horizons are locked in
+ * one order, by timeframe and symbol.
+ */
 static void
 retain(TriggerData *trigger, const Rollup *rollups, int nrollups)
 {
 	Changes    *deleted = make_changes();
 
 	collect_rows(deleted, trigger, trigger->tg_oldtable, false, rollups, nrollups);
+	qsort(deleted->lists, deleted->nlists, sizeof(ChangeList), compare_lists);
 	for (int i = 0; i < deleted->nlists; i++)
 		move_horizons(&deleted->lists[i]);
 	MemoryContextDelete(deleted->context);

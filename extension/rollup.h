@@ -66,7 +66,7 @@ typedef struct Series
 	TimestampTz anchor;			/* a closed source candle before it, which was there */
 	bool		newest_known;
 	TimestampTz newest;			/* closed source candle */
-	TimestampTz newest_before;	/* and before the statement */
+	TimestampTz untouched;		/* the newest one that the statement did not touch */
 } Series;
 
 extern void add_span(Series *series, TimestampTz from, TimestampTz to);
@@ -88,7 +88,7 @@ extern void count_late(List *late);
 extern TimestampTz derive_from(const Rollup *rollup, text *symbol, TimestampTz from,
 							   int64 *max_sources, int64 *written);
 
-/* True while the running statement on tradekeep.candle is one of derivation itself. */
+/* In a trigger on tradekeep.candle: the statement is one of derivation itself. */
 extern bool is_deriving(void);
 
 /* Deleting candles is retention: what was derived from them stays. */

@@ -161,7 +161,7 @@ BEGIN
 		RETURN NULL;
 	END IF;
 	SELECT array_agg(c.ctid) INTO made
-	FROM tradekeep.rollup AS r JOIN tradekeep.candle AS c ON c.timeframe = r.target
+	FROM tradekeep.rollup AS r JOIN ONLY tradekeep.candle AS c ON c.timeframe = r.target
 	WHERE NEW.timeframe IN (r.source, r.target) AND c.symbol = NEW.symbol AND c.sources IS NOT NULL
 		AND c.ts < NEW.horizon AND NOT EXISTS (
 			SELECT FROM tradekeep.candle_horizon AS h
@@ -171,7 +171,7 @@ BEGIN
 		ON CONFLICT ON CONSTRAINT candle_horizon_pkey
 		DO UPDATE SET horizon = greatest(h.horizon, excluded.horizon), late = greatest(h.late, excluded.late);
 	PERFORM set_config('tradekeep.retention', 'off', true);
-	DELETE FROM tradekeep.candle AS c WHERE c.ctid = ANY (made);
+	DELETE FROM ONLY tradekeep.candle AS c WHERE c.ctid = ANY (made);
 	RETURN NULL;
 END
 $$;
@@ -256,6 +256,8 @@ BEGIN
 		LOCK TABLE tradekeep.candle IN SHARE ROW EXCLUSIVE MODE;
 		IF TG_OP = 'INSERT' AND NOT tradekeep.rollups_armed() THEN
 			PERFORM tradekeep.make_rollup_triggers();
+		ELSIF TG_OP = 'TRUNCATE' THEN
+			DELETE FROM tradekeep.rollup;
 		END IF;
 	ELSIF tradekeep.rollups_armed() AND NOT EXISTS (SELECT FROM tradekeep.rollup) THEN
 		DROP TRIGGER roll_inserted ON tradekeep.candle;
@@ -270,6 +272,40 @@ COMMENT ON FUNCTION tradekeep.arm_rollups() IS 'makes the triggers that derive c
 
 CREATE TRIGGER arm_rollups BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON tradekeep.rollup
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_rollups();
+CREATE FUNCTION tradekeep.refuse_rollup_change() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RAISE EXCEPTION 'the target of a rollup cannot be changed'
+		USING ERRCODE = 'TK011', HINT = 'Drop it, and add another one.';
+END
+$$;
+COMMENT ON FUNCTION tradekeep.refuse_rollup_change() IS 'the candles of the old target would be left behind';
+
+CREATE TRIGGER refuse_change BEFORE UPDATE ON tradekeep.rollup
+	FOR EACH ROW WHEN (NEW.target <> OLD.target)
+	EXECUTE FUNCTION tradekeep.refuse_rollup_change();
+
+-- What stays of a rollup that goes is frozen. Its candles would be derived again if they went first.
+CREATE FUNCTION tradekeep.delete_derived() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM tradekeep.rollup_build AS b USING gone AS g WHERE b.target = g.target;
+	DELETE FROM ONLY tradekeep.candle AS c
+	USING gone AS g
+	WHERE c.timeframe = g.target AND c.sources IS NOT NULL AND NOT EXISTS (
+		SELECT FROM tradekeep.candle_horizon AS h
+		WHERE h.symbol = c.symbol AND h.timeframe IN (g.source, g.target) AND c.ts < h.horizon);
+	DELETE FROM tradekeep.candle_horizon AS h
+	WHERE NOT EXISTS (SELECT FROM tradekeep.rollup AS r WHERE h.timeframe IN (r.source, r.target));
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.delete_derived() IS 'deletes what was derived by rollups that go, but for frozen candles';
+
+CREATE TRIGGER delete_derived AFTER DELETE ON tradekeep.rollup REFERENCING OLD TABLE AS gone
+	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.delete_derived();
 CREATE TRIGGER disarm_rollups AFTER INSERT OR DELETE OR TRUNCATE ON tradekeep.rollup
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_rollups();
 
@@ -395,7 +431,6 @@ CREATE FUNCTION tradekeep.drop_rollup(target tradekeep.timeframe) RETURNS boolea
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	known tradekeep.rollup;
 	dependent tradekeep.timeframe;
 BEGIN
 	LOCK TABLE tradekeep.candle IN SHARE ROW EXCLUSIVE MODE;
@@ -404,19 +439,8 @@ BEGIN
 		RAISE EXCEPTION '% candles are derived from % candles', dependent, target
 			USING ERRCODE = 'dependent_objects_still_exist', HINT = format('SELECT tradekeep.drop_rollup(%L) first.', dependent);
 	END IF;
-	DELETE FROM tradekeep.rollup AS r WHERE r.target = drop_rollup.target RETURNING * INTO known;
-	IF NOT FOUND THEN
-		RETURN false;
-	END IF;
-	DELETE FROM tradekeep.rollup_build AS b WHERE b.target = known.target;
-	-- Not before: they would be derived again.
-	DELETE FROM tradekeep.candle AS c
-	WHERE c.timeframe = known.target AND c.sources IS NOT NULL AND NOT EXISTS (
-		SELECT FROM tradekeep.candle_horizon AS h
-		WHERE h.symbol = c.symbol AND h.timeframe IN (known.source, known.target) AND c.ts < h.horizon);
-	DELETE FROM tradekeep.candle_horizon AS h
-	WHERE NOT EXISTS (SELECT FROM tradekeep.rollup AS r WHERE h.timeframe IN (r.source, r.target));
-	RETURN true;
+	DELETE FROM tradekeep.rollup AS r WHERE r.target = drop_rollup.target;
+	RETURN FOUND;
 END
 $$;
 COMMENT ON FUNCTION tradekeep.drop_rollup(tradekeep.timeframe) IS
@@ -452,7 +476,7 @@ BEGIN
 			SELECT * INTO progress FROM tradekeep.rollup_build AS b WHERE b.target OPERATOR(pg_catalog.=) one.target;
 			COMMIT;
 			EXIT WHEN done;
-			RAISE NOTICE '% from %: % up to %', one.target, one.source, progress.symbol, pg_catalog.coalesce(progress.since, 'infinity');
+			RAISE NOTICE '% from %: % up to %', one.target, one.source, progress.symbol, coalesce(progress.since, 'infinity');
 		END LOOP;
 		RAISE NOTICE '% from %: done', one.target, one.source;
 	END LOOP;

@@ -24,6 +24,8 @@
  */
 #include "rollup.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
@@ -32,7 +34,7 @@
 #include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/float.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -58,7 +60,7 @@ static ProbeTable candle_table = {.name = "candle",.nkeys = 3};
 static ProbeTable horizon_table = {.name = "candle_horizon",.nkeys = 2};
 
 static Statement delete_derived = {
-	.sql = "DELETE FROM tradekeep.candle AS c WHERE c.ctid OPERATOR(pg_catalog.=) ANY ($1)",
+	.sql = "DELETE FROM ONLY tradekeep.candle AS c WHERE c.ctid OPERATOR(pg_catalog.=) ANY ($1)",
 	.nargs = 1,
 	.argtypes = {TIDARRAYOID}
 };
@@ -83,12 +85,19 @@ typedef struct Derivation
 	int			space;
 } Derivation;
 
-static bool deriving = false;
+/* At which depth of triggers derivation writes; -1: it does not. */
+static int	deriving_depth = -1;
+
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+}
 
 bool
 is_deriving(void)
 {
-	return deriving;
+	return deriving_depth >= 0 && trigger_depth() == deriving_depth + 1;
 }
 
 static void
@@ -194,8 +203,8 @@ closing_delay(const Rollup *rollup)
 
 /*
  * The newest closed source candle.  Goes back from the end of the series to it, and further to
- * one that the statement has not touched: that was the newest one before, unless one
- * that is gone was newer.
+ * one that the statement has not touched: before the statement the newest one was that, or one that is
+ * gone since.
  */
 static void
 find_newest(Derivation *derivation, Series *series)
@@ -206,7 +215,7 @@ find_newest(Derivation *derivation, Series *series)
 	if (series->newest_known)
 		return;
 	series->newest_known = true;
-	series->newest = series->newest_before = DT_NOBEGIN;
+	series->newest = series->untouched = DT_NOBEGIN;
 	if (!derivation->ends_begun)
 		probe_begin(&derivation->ends, &candle_table, PROBE_LATEST);
 	derivation->ends_begun = true;
@@ -220,13 +229,10 @@ find_newest(Derivation *derivation, Series *series)
 			change--;
 		if (change < 0 || series->changes[change].ts != candle.ts)
 		{
-			series->newest_before = candle.ts;
+			series->untouched = candle.ts;
 			break;
 		}
 	}
-	for (int i = 0; i < series->nchanges; i++)
-		if (series->changes[i].was_closed)
-			series->newest_before = Max(series->newest_before, series->changes[i].ts);
 }
 
 /* Is there a closed source candle at that time or later?  `next` is the first one behind the bar. */
@@ -254,12 +260,14 @@ add_closing(Derivation *derivation, Series *series)
 	TimestampTz high;
 
 	find_newest(derivation, series);
-	if (series->newest_before == series->newest)
+	high = series->newest;
+	for (int i = 0; i < series->nchanges; i++)
+		if (series->changes[i].was_closed)
+			high = Max(high, series->changes[i].ts);
+	if (high == series->untouched)
 		return false;
-	low = Max(Min(series->newest_before, series->newest), MIN_TIME) - delay;
-	high = Max(series->newest_before, series->newest) - delay;
-	low = candle_start(rollup->target, low);
-	high = candle_start(rollup->target, high);
+	low = candle_start(rollup->target, Max(series->untouched, MIN_TIME) - delay);
+	high = candle_start(rollup->target, high - delay);
 	if (low < high)
 		add_span(series, low, high);
 	return low < high;
@@ -300,8 +308,6 @@ keep_bar(Derivation *derivation, Candle *bar, const Candle *stored)
 	}
 	if (stored != NULL)
 		bar->tid = stored->tid;
-	if (bar->sources > 0)
-		check_candle(bar, 0);
 	derivation->bars[derivation->nbars++] = *bar;
 }
 
@@ -399,9 +405,19 @@ compare_late(const ListCell *left, const ListCell *right)
 {
 	const Late *a = lfirst(left);
 	const Late *b = lfirst(right);
-	int			order = compare_text(a->symbol, b->symbol);
 
-	return order != 0 ? order : (a->timeframe > b->timeframe) - (a->timeframe < b->timeframe);
+	if (a->timeframe != b->timeframe)
+		return a->timeframe < b->timeframe ? -1 : 1;
+	return compare_text(a->symbol, b->symbol);
+}
+
+static void
+add_late_number(const Late *late)
+{
+	Datum		values[] = {PointerGetDatum(late->symbol), TimeframeGetDatum(late->timeframe),
+	Int64GetDatum(late->number)};
+
+	(void) execute_latest(&add_late, values);
 }
 
 /* Last of all: retention locks candles before horizons, too. */
@@ -419,10 +435,16 @@ count_late(List *late)
 	foreach(cell, late)
 	{
 		const Late *one = lfirst(cell);
-		Datum		values[] = {PointerGetDatum(one->symbol), TimeframeGetDatum(one->timeframe),
-		Int64GetDatum(one->number)};
 
-		(void) execute_latest(&add_late, values);
+		/* Of several rollups of one source, the one that left out most. */
+		if (lnext(late, cell) != NULL && compare_late(cell, lnext(late, cell)) == 0)
+		{
+			Late	   *next = lfirst(lnext(late, cell));
+
+			next->number = Max(next->number, one->number);
+			continue;
+		}
+		add_late_number(one);
 	}
 	SPI_finish();
 	leave_owner(&scope);
@@ -490,6 +512,20 @@ write_of(const Candle *bar)
 	return ItemPointerIsValid(&bar->tid) ? BAR_UPDATE : BAR_INSERT;
 }
 
+/* What is made of good candles is good, but for a sum that is too large. */
+static void
+check_sum(const Candle *bar)
+{
+	if (isfinite(bar->volume))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_TRADEKEEP_CANDLE),
+			 errmsg("volume of the %s candle of %s at %s is out of range",
+					timeframe_name(bar->timeframe), text_to_cstring(bar->symbol),
+					timestamptz_to_str(bar->ts)),
+			 errdetail("It is the sum over its %d candles.", bar->sources)));
+}
+
 /*
  * Writes the bars in the order of their keys, in which others write supplied ones: those
  * that follow each other and want the same are done by one statement.  The triggers collect
@@ -509,7 +545,10 @@ write_bars(Derivation *derivation)
 
 		for (n = 0; n < WRITE_BATCH && i + n < derivation->nbars &&
 			 write_of(&derivation->bars[i + n]) == write; n++)
+		{
 			bars[n] = &derivation->bars[i + n];
+			check_sum(bars[n]);
+		}
 		writers[write] (bars, n);
 	}
 }
@@ -518,21 +557,21 @@ write_bars(Derivation *derivation)
 static void
 store_bars(Derivation *derivation)
 {
-	bool		outer = deriving;
+	int			outer = deriving_depth;
 	OwnerScope	scope;
 
 	if (derivation->nbars == 0)
 		return;
 	enter_extension(&scope);
 	SPI_connect();
-	deriving = true;
+	deriving_depth = trigger_depth();
 	PG_TRY();
 	{
 		write_bars(derivation);
 	}
 	PG_FINALLY();
 	{
-		deriving = outer;
+		deriving_depth = outer;
 	}
 	PG_END_TRY();
 	SPI_finish();

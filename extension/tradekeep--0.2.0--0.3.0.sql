@@ -17,14 +17,14 @@ BEGIN
 	PERFORM tradekeep.check_keep(keep);
 	cutoff := (statement_timestamp() AT TIME ZONE 'UTC' - keep) AT TIME ZONE 'UTC';
 	WITH old AS MATERIALIZED (
-		SELECT c.ctid AS id FROM tradekeep.candle AS c
+		SELECT c.ctid AS id FROM ONLY tradekeep.candle AS c
 		LEFT JOIN (SELECT r.source, tradekeep.retention_end(r.source, cutoff) AS ts
 			FROM tradekeep.rollup AS r GROUP BY r.source) AS needed ON needed.source = c.timeframe
 		WHERE c.ts <= cutoff AND c.ts < coalesce(needed.ts, 'infinity')
 			AND (cleanup_old_candles.timeframe IS NULL OR c.timeframe = cleanup_old_candles.timeframe)
 		ORDER BY c.symbol, c.timeframe, c.ts
 		FOR UPDATE OF c)
-	DELETE FROM tradekeep.candle AS c WHERE c.ctid = ANY (ARRAY(SELECT id FROM old));
+	DELETE FROM ONLY tradekeep.candle AS c WHERE c.ctid = ANY (ARRAY(SELECT id FROM old));
 	GET DIAGNOSTICS deleted = ROW_COUNT;
 	RETURN deleted;
 END
@@ -195,7 +195,7 @@ BEGIN
 		RETURN NULL;
 	END IF;
 	SELECT array_agg(c.ctid) INTO made
-	FROM tradekeep.rollup AS r JOIN tradekeep.candle AS c ON c.timeframe = r.target
+	FROM tradekeep.rollup AS r JOIN ONLY tradekeep.candle AS c ON c.timeframe = r.target
 	WHERE NEW.timeframe IN (r.source, r.target) AND c.symbol = NEW.symbol AND c.sources IS NOT NULL
 		AND c.ts < NEW.horizon AND NOT EXISTS (
 			SELECT FROM tradekeep.candle_horizon AS h
@@ -205,7 +205,7 @@ BEGIN
 		ON CONFLICT ON CONSTRAINT candle_horizon_pkey
 		DO UPDATE SET horizon = greatest(h.horizon, excluded.horizon), late = greatest(h.late, excluded.late);
 	PERFORM set_config('tradekeep.retention', 'off', true);
-	DELETE FROM tradekeep.candle AS c WHERE c.ctid = ANY (made);
+	DELETE FROM ONLY tradekeep.candle AS c WHERE c.ctid = ANY (made);
 	RETURN NULL;
 END
 $$;
@@ -290,6 +290,8 @@ BEGIN
 		LOCK TABLE tradekeep.candle IN SHARE ROW EXCLUSIVE MODE;
 		IF TG_OP = 'INSERT' AND NOT tradekeep.rollups_armed() THEN
 			PERFORM tradekeep.make_rollup_triggers();
+		ELSIF TG_OP = 'TRUNCATE' THEN
+			DELETE FROM tradekeep.rollup;
 		END IF;
 	ELSIF tradekeep.rollups_armed() AND NOT EXISTS (SELECT FROM tradekeep.rollup) THEN
 		DROP TRIGGER roll_inserted ON tradekeep.candle;
@@ -304,6 +306,40 @@ COMMENT ON FUNCTION tradekeep.arm_rollups() IS 'makes the triggers that derive c
 
 CREATE TRIGGER arm_rollups BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON tradekeep.rollup
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_rollups();
+CREATE FUNCTION tradekeep.refuse_rollup_change() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RAISE EXCEPTION 'the target of a rollup cannot be changed'
+		USING ERRCODE = 'TK011', HINT = 'Drop it, and add another one.';
+END
+$$;
+COMMENT ON FUNCTION tradekeep.refuse_rollup_change() IS 'the candles of the old target would be left behind';
+
+CREATE TRIGGER refuse_change BEFORE UPDATE ON tradekeep.rollup
+	FOR EACH ROW WHEN (NEW.target <> OLD.target)
+	EXECUTE FUNCTION tradekeep.refuse_rollup_change();
+
+-- What stays of a rollup that goes is frozen. Its candles would be derived again if they went first.
+CREATE FUNCTION tradekeep.delete_derived() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM tradekeep.rollup_build AS b USING gone AS g WHERE b.target = g.target;
+	DELETE FROM ONLY tradekeep.candle AS c
+	USING gone AS g
+	WHERE c.timeframe = g.target AND c.sources IS NOT NULL AND NOT EXISTS (
+		SELECT FROM tradekeep.candle_horizon AS h
+		WHERE h.symbol = c.symbol AND h.timeframe IN (g.source, g.target) AND c.ts < h.horizon);
+	DELETE FROM tradekeep.candle_horizon AS h
+	WHERE NOT EXISTS (SELECT FROM tradekeep.rollup AS r WHERE h.timeframe IN (r.source, r.target));
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.delete_derived() IS 'deletes what was derived by rollups that go, but for frozen candles';
+
+CREATE TRIGGER delete_derived AFTER DELETE ON tradekeep.rollup REFERENCING OLD TABLE AS gone
+	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.delete_derived();
 CREATE TRIGGER disarm_rollups AFTER INSERT OR DELETE OR TRUNCATE ON tradekeep.rollup
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_rollups();
 
@@ -429,7 +465,6 @@ CREATE FUNCTION tradekeep.drop_rollup(target tradekeep.timeframe) RETURNS boolea
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	known tradekeep.rollup;
 	dependent tradekeep.timeframe;
 BEGIN
 	LOCK TABLE tradekeep.candle IN SHARE ROW EXCLUSIVE MODE;
@@ -438,19 +473,8 @@ BEGIN
 		RAISE EXCEPTION '% candles are derived from % candles', dependent, target
 			USING ERRCODE = 'dependent_objects_still_exist', HINT = format('SELECT tradekeep.drop_rollup(%L) first.', dependent);
 	END IF;
-	DELETE FROM tradekeep.rollup AS r WHERE r.target = drop_rollup.target RETURNING * INTO known;
-	IF NOT FOUND THEN
-		RETURN false;
-	END IF;
-	DELETE FROM tradekeep.rollup_build AS b WHERE b.target = known.target;
-	-- Not before: they would be derived again.
-	DELETE FROM tradekeep.candle AS c
-	WHERE c.timeframe = known.target AND c.sources IS NOT NULL AND NOT EXISTS (
-		SELECT FROM tradekeep.candle_horizon AS h
-		WHERE h.symbol = c.symbol AND h.timeframe IN (known.source, known.target) AND c.ts < h.horizon);
-	DELETE FROM tradekeep.candle_horizon AS h
-	WHERE NOT EXISTS (SELECT FROM tradekeep.rollup AS r WHERE h.timeframe IN (r.source, r.target));
-	RETURN true;
+	DELETE FROM tradekeep.rollup AS r WHERE r.target = drop_rollup.target;
+	RETURN FOUND;
 END
 $$;
 COMMENT ON FUNCTION tradekeep.drop_rollup(tradekeep.timeframe) IS
@@ -486,7 +510,7 @@ BEGIN
 			SELECT * INTO progress FROM tradekeep.rollup_build AS b WHERE b.target OPERATOR(pg_catalog.=) one.target;
 			COMMIT;
 			EXIT WHEN done;
-			RAISE NOTICE '% from %: % up to %', one.target, one.source, progress.symbol, pg_catalog.coalesce(progress.since, 'infinity');
+			RAISE NOTICE '% from %: % up to %', one.target, one.source, progress.symbol, coalesce(progress.since, 'infinity');
 		END LOOP;
 		RAISE NOTICE '% from %: done', one.target, one.source;
 	END LOOP;
@@ -626,7 +650,8 @@ CREATE OR REPLACE VIEW tradekeep.function_access AS
 			WHEN p.proname IN ('grant_access', 'revoke_access', 'apply_access', 'type_names',
 				'keep_newest_candle', 'wake_sweeper',
 				'arm_candle_notify', 'send_candle_notes', 'notify_closed_candles',
-				'receive_horizon', 'roll_candles', 'forget_horizons', 'arm_rollups', 'build_rollups') THEN 'owner'
+				'receive_horizon', 'roll_candles', 'forget_horizons', 'arm_rollups', 'build_rollups',
+				'refuse_rollup_change', 'delete_derived') THEN 'owner'
 			WHEN p.proname IN ('set_scope', 'reset_stats', 'set_candle_retention', 'cleanup_old_candles',
 				'notify_candles', 'add_rollup', 'drop_rollup', 'rebuild_rollups', 'continue_build',
 				'derive_candles', 'keep_frozen', 'make_rollup_triggers') THEN 'admin'
