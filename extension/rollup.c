@@ -141,12 +141,21 @@ load_rollups(Rollup **rollups)
 	return n;
 }
 
+static Oid
+candle_relid(void)
+{
+	return get_relname_relid("candle", get_namespace_oid(TRADEKEEP_SCHEMA, true));
+}
+
 void
 refuse_rollup(Timeframe target)
 {
 	Rollup	   *rollups;
-	int			nrollups = load_rollups(&rollups);
+	int			nrollups;
 
+	/* As writers do, who keep a rollup from being added until they are done. */
+	LockRelationOid(candle_relid(), RowExclusiveLock);
+	nrollups = load_rollups(&rollups);
 	for (int i = 0; i < nrollups; i++)
 		if (rollups[i].target == target)
 			ereport(ERROR,
@@ -162,8 +171,7 @@ lock_mixed_batch(void)
 	Rollup	   *rollups;
 
 	if (load_rollups(&rollups) > 0)
-		LockRelationOid(get_relname_relid("candle", get_namespace_oid(TRADEKEEP_SCHEMA, false)),
-						ShareRowExclusiveLock);
+		LockRelationOid(candle_relid(), ShareRowExclusiveLock);
 }
 
 /* What was changed of one timeframe. */
@@ -552,7 +560,7 @@ writes_candles(const QueryDesc *query)
 
 	if (plan->resultRelations == NIL)
 		return false;
-	relid = get_relname_relid("candle", get_namespace_oid(TRADEKEEP_SCHEMA, true));
+	relid = candle_relid();
 	foreach(cell, plan->resultRelations)
 		if (OidIsValid(relid) && rt_fetch(lfirst_int(cell), plan->rtable)->relid == relid)
 		return true;
@@ -723,36 +731,43 @@ tradekeep_roll_candles(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(NULL);
 }
 
-/* derive_candles(target, symbol, since, max_sources) -> (until, sources, written) */
+/* The start of the candle of the target that contains a time, which may be infinite. */
+static TimestampTz
+span_argument(FunctionCallInfo fcinfo, int argno, Timeframe target, const char *name)
+{
+	TimestampTz ts = PG_GETARG_TIMESTAMPTZ(argno);
+
+	if (TIMESTAMP_IS_NOEND(ts))
+		return ts;
+	if (TIMESTAMP_IS_NOBEGIN(ts))
+		ts = MIN_TIME;
+	check_time(Min(ts, END_TIME - 1), name);
+	return candle_start(target, Min(ts, END_TIME - 1));
+}
+
+/* derive_candles(target, symbol, since, until) -> (sources, written) */
 Datum
 tradekeep_derive_candles(PG_FUNCTION_ARGS)
 {
 	Timeframe	target = PG_GETARG_TIMEFRAME(0);
 	text	   *symbol = key_argument(fcinfo, 1, "symbol");
-	TimestampTz since = PG_GETARG_TIMESTAMPTZ(2);
-	int64		max_sources = Max(PG_GETARG_INT32(3), 1);
-	int64		left = max_sources;
+	Span		span = {span_argument(fcinfo, 2, target, "since"),
+	span_argument(fcinfo, 3, target, "until")};
 	Rollup	   *rollups;
 	int			nrollups = load_rollups(&rollups);
 	TupleDesc	desc;
-	Datum		values[3];
-	bool		nulls[3] = {false};
-	int64		written = 0;
+	Datum		values[2];
+	bool		nulls[2] = {false};
+	int64		sources;
 
 	require_writable("tradekeep.derive_candles");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (since != DT_NOBEGIN)
-		check_time(since, "since");
 	for (int i = 0; i < nrollups; i++)
 		if (rollups[i].target == target)
 		{
-			TimestampTz until = derive_from(&rollups[i], symbol, since, &left, &written);
-
-			nulls[0] = until == DT_NOEND;
-			values[0] = TimestampTzGetDatum(until);
-			values[1] = Int64GetDatum(max_sources - left);
-			values[2] = Int64GetDatum(written);
+			values[1] = Int64GetDatum(derive_again(&rollups[i], symbol, &span, &sources));
+			values[0] = Int64GetDatum(sources);
 			PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 		}
 	ereport(ERROR,

@@ -82,11 +82,10 @@ extern void derive_changed(const Rollup *rollup, int nrollups, Series *series, i
 extern void count_late(List *late);
 
 /*
- * Derives the candles of a symbol from a time on, until so many source candles are used up,
- * and leaves in *max_sources what is left.  Returns where it ended, DT_NOEND behind the last candle.
+ * Derives the candles of a symbol in a span.  Returns how many were written, and says of how many source
+ * candles.
  */
-extern TimestampTz derive_from(const Rollup *rollup, text *symbol, TimestampTz from,
-							   int64 *max_sources, int64 *written);
+extern int64 derive_again(const Rollup *rollup, text *symbol, const Span *span, int64 *sources);
 
 /* In a trigger on tradekeep.candle: the statement is one of derivation itself. */
 extern bool is_deriving(void);

@@ -83,6 +83,7 @@ typedef struct Derivation
 								 * to be deleted */
 	int			nbars;
 	int			space;
+	int64		nsources;		/* source candles that were read */
 } Derivation;
 
 /* At which depth of triggers derivation writes; -1: it does not. */
@@ -312,11 +313,11 @@ keep_bar(Derivation *derivation, Candle *bar, const Candle *stored)
 }
 
 /*
- * Derives the candles of a span, of which the last is the one that uses up *max_sources, walking along those and
- * along what is stored of the target.  Returns where it ended.
+ * Derives the candles of a span, walking along the source candles and along what is stored of
+ * the target.
  */
-static TimestampTz
-derive_span(Derivation *derivation, Series *series, const Span *span, int64 *max_sources)
+static void
+derive_span(Derivation *derivation, Series *series, const Span *span)
 {
 	const Rollup *rollup = derivation->rollup;
 	int64		delay = closing_delay(rollup);
@@ -339,7 +340,7 @@ derive_span(Derivation *derivation, Series *series, const Span *span, int64 *max
 		if (has_stored)
 			bar.ts = Min(bar.ts, stored.ts);
 		if (bar.ts >= span->to)
-			return DT_NOEND;
+			return;
 		end = candle_end(rollup->target, bar.ts);
 		while (has_source && source.ts < end)
 		{
@@ -348,7 +349,7 @@ derive_span(Derivation *derivation, Series *series, const Span *span, int64 *max
 				series->anchor = source.ts;
 			has_source = next_candle(&derivation->sources, ForwardScanDirection, &source);
 		}
-		*max_sources -= bar.sources;
+		derivation->nsources += bar.sources;
 		bar.closed = nclosed == count_candles(rollup->source, bar.ts, end) ||
 			is_followed(derivation, series, has_source ? &source : NULL, end + delay);
 		if (has_stored && stored.ts == bar.ts)
@@ -359,8 +360,6 @@ derive_span(Derivation *derivation, Series *series, const Span *span, int64 *max
 		else
 			keep_bar(derivation, &bar, NULL);
 		CHECK_FOR_INTERRUPTS();
-		if (*max_sources <= 0)
-			return end;
 	}
 }
 
@@ -621,11 +620,9 @@ is_plain(const Rollup *rollup, Series *series)
 static void
 derive_spans(Derivation *derivation, Series *series)
 {
-	int64		max_sources = PG_INT64_MAX;
-
 	merge_spans(series);
 	for (int i = 0; i < series->nspans; i++)
-		(void) derive_span(derivation, series, &series->spans[i], &max_sources);
+		derive_span(derivation, series, &series->spans[i]);
 }
 
 /*
@@ -669,21 +666,20 @@ derive_changed(const Rollup *rollup, int nrollups, Series *series, int nseries, 
 	store_bars(&derivation);
 }
 
-TimestampTz
-derive_from(const Rollup *rollup, text *symbol, TimestampTz from, int64 *max_sources, int64 *written)
+int64
+derive_again(const Rollup *rollup, text *symbol, const Span *span, int64 *sources)
 {
 	Series		series = {.symbol = symbol};
 	Derivation	derivation;
 	List	   *late = NIL;
-	TimestampTz end;
 
-	add_span(&series, candle_start(rollup->target, Max(from, MIN_TIME)), DT_NOEND);
+	add_span(&series, span->from, span->to);
 	lock_all_series(rollup, &series, 1, 1);
 	begin_derivation(&derivation, rollup);
-	end = derive_span(&derivation, &series, &series.spans[0], max_sources);
+	derive_spans(&derivation, &series);
 	end_probes(&derivation);
+	*sources = derivation.nsources;
 	drop_frozen(&derivation, &series, 1, &late);
 	store_bars(&derivation);
-	*written = derivation.nbars;
-	return end;
+	return derivation.nbars;
 }

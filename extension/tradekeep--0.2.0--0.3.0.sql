@@ -171,11 +171,11 @@ SELECT pg_catalog.pg_extension_config_dump('tradekeep.candle_horizon', '');
 
 CREATE TABLE tradekeep.rollup_build (
 	target tradekeep.timeframe NOT NULL PRIMARY KEY,
-	symbol text COLLATE "C" NOT NULL DEFAULT '',
-	since timestamptz
+	since timestamptz NOT NULL DEFAULT '-infinity',
+	symbol text COLLATE "C" NOT NULL DEFAULT ''
 ) USING heap;
 COMMENT ON TABLE tradekeep.rollup_build IS
-'rollups whose history is being built: done are all symbols before symbol, and of that one what lies before since (null: all)';
+'rollups whose history is being built: done is what lies before since, and of the stretch that begins there all symbols up to symbol';
 
 -- Candles of rollups are derived again, but for those whose sources are gone.
 SELECT pg_catalog.pg_extension_config_dump('tradekeep.candle',
@@ -250,11 +250,11 @@ END
 $$;
 COMMENT ON FUNCTION tradekeep.forget_horizons() IS 'where no candle is left, none is frozen';
 
-CREATE FUNCTION tradekeep.derive_candles(target tradekeep.timeframe, symbol text, since timestamptz, max_sources integer,
-	OUT until timestamptz, OUT sources bigint, OUT written bigint)
+CREATE FUNCTION tradekeep.derive_candles(target tradekeep.timeframe, symbol text, since timestamptz, until timestamptz,
+	OUT sources bigint, OUT written bigint)
 	AS 'MODULE_PATHNAME', 'tradekeep_derive_candles' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION tradekeep.derive_candles(tradekeep.timeframe, text, timestamptz, integer) IS
-'derives candles of a rollup again, from since on and from about max_sources source candles: until where (null: to the end), from how many, and how many were written. TK011 when there is no such rollup';
+COMMENT ON FUNCTION tradekeep.derive_candles(tradekeep.timeframe, text, timestamptz, timestamptz) IS
+'derives the candles of a rollup again that start in the one of since or later, and before until: from how many source candles, and how many were written. Times are infinite, or from 1900 to 2200, else TK004; TK011 when there is no such rollup';
 
 -- Only while there are rollups do statements on candles pay for them.
 CREATE FUNCTION tradekeep.rollups_armed() RETURNS boolean LANGUAGE sql STABLE
@@ -343,32 +343,59 @@ CREATE TRIGGER delete_derived AFTER DELETE ON tradekeep.rollup REFERENCING OLD T
 CREATE TRIGGER disarm_rollups AFTER INSERT OR DELETE OR TRUNCATE ON tradekeep.rollup
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_rollups();
 
+CREATE FUNCTION tradekeep.next_candle(timeframes tradekeep.timeframe[], since timestamptz) RETURNS timestamptz
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH RECURSIVE symbols(symbol) AS (
+		(SELECT c.symbol FROM tradekeep.candle AS c ORDER BY c.symbol LIMIT 1)
+		UNION ALL
+		SELECT (SELECT c.symbol FROM tradekeep.candle AS c WHERE c.symbol > s.symbol ORDER BY c.symbol LIMIT 1)
+		FROM symbols AS s WHERE s.symbol IS NOT NULL)
+	SELECT min(c.ts)
+	FROM symbols AS s
+	CROSS JOIN unnest(timeframes) AS t(timeframe)
+	CROSS JOIN LATERAL (
+		SELECT c.ts FROM tradekeep.candle AS c
+		WHERE c.symbol = s.symbol AND c.timeframe = t.timeframe AND c.ts >= since
+		ORDER BY c.ts LIMIT 1) AS c;
+END;
+COMMENT ON FUNCTION tradekeep.next_candle(tradekeep.timeframe[], timestamptz) IS
+'start of the first candle of these timeframes at since or later, of all symbols';
+
+-- By stretches of time and not symbol by symbol: what came together lies together on disk.
 CREATE FUNCTION tradekeep.continue_build(target tradekeep.timeframe, max_sources bigint) RETURNS boolean
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	build tradekeep.rollup_build;
-	step record;
+	source tradekeep.timeframe;
+	stretch interval;
+	until timestamptz;
 	budget bigint := max_sources;
 BEGIN
 	-- Before the row of rollup_build, as who adds and drops rollups.
 	LOCK TABLE tradekeep.candle IN ROW EXCLUSIVE MODE;
 	SELECT * INTO build FROM tradekeep.rollup_build AS b WHERE b.target = continue_build.target FOR UPDATE;
-	WHILE build.target IS NOT NULL AND budget > 0 LOOP
-		IF build.since IS NULL THEN
-			SELECT c.symbol, '-infinity' INTO build.symbol, build.since
-			FROM tradekeep.candle AS c WHERE c.symbol > build.symbol ORDER BY c.symbol LIMIT 1;
-			EXIT WHEN NOT FOUND;
+	SELECT r.source, make_interval(secs => 100000 * extract(epoch FROM r.source::interval)::double precision) INTO source, stretch
+	FROM tradekeep.rollup AS r WHERE r.target = build.target;
+	WHILE build.since IS NOT NULL AND budget > 0 LOOP
+		until := greatest(build.since, '1900-01-01Z') + stretch;
+		until := CASE WHEN until < '2199-01-01Z' THEN tradekeep.candle_end(build.target, until) ELSE 'infinity' END;
+		SELECT c.symbol INTO build.symbol FROM tradekeep.candle AS c
+		WHERE c.symbol > build.symbol ORDER BY c.symbol LIMIT 1;
+		IF FOUND AND isfinite(build.since) THEN
+			budget := budget - 1 - (tradekeep.derive_candles(build.target, build.symbol, build.since, until)).sources;
+		ELSE
+			build.symbol := '';
+			build.since := tradekeep.next_candle(ARRAY[source, build.target],
+				CASE WHEN isfinite(build.since) THEN until ELSE build.since END);
 		END IF;
-		step := tradekeep.derive_candles(build.target, build.symbol, build.since, least(budget, 100000)::integer);
-		build.since := step.until;
-		budget := budget - step.sources - 1;
 	END LOOP;
-	IF build.target IS NULL OR build.symbol IS NULL THEN
+	IF build.since IS NULL THEN
 		DELETE FROM tradekeep.rollup_build AS b WHERE b.target = continue_build.target;
 		RETURN true;
 	END IF;
-	UPDATE tradekeep.rollup_build AS b SET symbol = build.symbol, since = build.since WHERE b.target = build.target;
+	UPDATE tradekeep.rollup_build AS b SET since = build.since, symbol = build.symbol WHERE b.target = build.target;
 	RETURN false;
 END
 $$;
@@ -443,7 +470,7 @@ BEGIN
 		RETURN NOT EXISTS (SELECT FROM tradekeep.rollup_build AS b WHERE b.target = add_rollup.target);
 	END IF;
 	INSERT INTO tradekeep.rollup_build AS b (target) VALUES (target)
-		ON CONFLICT ON CONSTRAINT rollup_build_pkey DO UPDATE SET symbol = '', since = NULL;
+		ON CONFLICT ON CONSTRAINT rollup_build_pkey DO UPDATE SET since = '-infinity', symbol = '';
 	IF known.target IS NULL THEN
 		INSERT INTO tradekeep.rollup (source, target, grace) VALUES (source, target, grace);
 	ELSE
@@ -510,7 +537,7 @@ BEGIN
 			SELECT * INTO progress FROM tradekeep.rollup_build AS b WHERE b.target OPERATOR(pg_catalog.=) one.target;
 			COMMIT;
 			EXIT WHEN done;
-			RAISE NOTICE '% from %: % up to %', one.target, one.source, progress.symbol, coalesce(progress.since, 'infinity');
+			RAISE NOTICE '% from %: at %, %', one.target, one.source, progress.since, progress.symbol;
 		END LOOP;
 		RAISE NOTICE '% from %: done', one.target, one.source;
 	END LOOP;
