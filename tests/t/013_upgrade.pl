@@ -77,6 +77,18 @@ cmp_ok(scalar @fresh, '>', 500, 'a fresh database has much to compare');
 is_deeply(\@updated, \@fresh, 'and an updated one is the same');
 is($node->safe_psql('updated', "SELECT status FROM tradekeep.doctor() WHERE check_name = 'versions'"), 'ok', 'doctor() is content');
 
+# From the version before, with what only that one had; and rollups of what was there.
+$node->safe_psql('postgres', 'CREATE DATABASE recent');
+$node->safe_psql('recent', "CREATE EXTENSION tradekeep VERSION '0.2.0'; $grants");
+$node->safe_psql('recent', <<'SQL');
+SELECT tradekeep.upsert_candle('BTC', '1m', '2026-01-05Z', 1, 1, 1, 1, 1), tradekeep.upsert_ticks('BTC', '1m', '[[1767571260000, "1", 2, 3]]');
+SELECT tradekeep.set_candle_retention('1m', '100 years'), tradekeep.cleanup_old_candles('90 years');
+ALTER EXTENSION tradekeep UPDATE;
+SQL
+is($node->safe_psql('recent', $fingerprint), join("\n", @fresh), 'so is one that comes from 0.2.0');
+is($node->safe_psql('recent', "SELECT tradekeep.add_rollup('1m', '5m'); SELECT sources, high, volume FROM tradekeep.candle WHERE timeframe = '5m'"),
+	"t\n2|2|4", 'and what was there is rolled up');
+
 ok($node->poll_query_until('updated', "SELECT NOT EXISTS (SELECT FROM tradekeep.claim WHERE key = 'expired')"),
 	'sweeping begins by itself');
 is($node->safe_psql('updated', "SELECT tradekeep.claim('s', 'kept', '1 day'), (SELECT data FROM tradekeep.claim WHERE key = 'kept'), (SELECT count(*) FROM tradekeep.candle)"),
