@@ -6,8 +6,8 @@
  * Triggers for each statement on tradekeep.candle, which exist while there are rollups, see all
  * that any client writes.  They only collect the keys of the rows: a statement may fire several
  * (ON CONFLICT DO UPDATE, MERGE, WITH), and all that it changed has to be known before anything is
- * derived from it.  That is done when the outermost statement that writes candles finishes, by a hook
- * of the executor; COPY, which is not run by the executor, fires one trigger only.
+ * derived from it.  That is done when the outermost statement that writes candles finishes, by
+ * a hook of the executor; COPY, which is not run by the executor, fires one trigger only.
  *
  * Derivation goes through the rollups from the finest target to the coarsest.  Derived candles are
  * rows of the same table, so the same triggers collect them, and the next rollup finds them
@@ -96,8 +96,8 @@ compare_rollups(const void *left, const void *right)
 }
 
 /*
- * A handful of rows.  Who changes them locks tradekeep.candle against writers first, so that they
- * are the same for all of a statement.
+ * A handful of rows. Who changes them locks tradekeep.candle against writers first, so
+ * that they are the same for all of a statement.
  */
 int
 load_rollups(Rollup **rollups)
@@ -191,7 +191,10 @@ typedef struct Changes
 	int			nlists;
 } Changes;
 
-/* Of the outermost statement that writes candles, and what is not derived yet; null: nothing. */
+/*
+ * Of the outermost statement that writes candles, and what is not derived yet; null:
+ * nothing.
+ */
 static Changes *collected = NULL;
 
 /* How many statements that write candles are being run, one inside the other. */
@@ -402,8 +405,8 @@ keep_given(const ChangeList *list)
 }
 
 /*
- * Where a supplied candle stands now, derivation has nothing to do.  It would also wait for a series that
- * waits for this row.
+ * Where a supplied candle stands now, derivation has nothing to do. It would also wait for
+ * a series that waits for this row.
  */
 static void
 settle_invitations(ChangeList *list)
@@ -420,7 +423,10 @@ settle_invitations(ChangeList *list)
 	}
 }
 
-/* Adds the changes of a symbol from the first on: all of the source, of the target those that invite. */
+/*
+ * Adds the changes of a symbol from the first on: all of the source, of the target those
+ * that invite.
+ */
 static void
 add_spans(Series *series, const Rollup *rollup, const Change *changes, int nchanges, bool all)
 {
@@ -432,7 +438,8 @@ add_spans(Series *series, const Rollup *rollup, const Change *changes, int nchan
 
 /* Goes through the changes of source and target side by side, symbol by symbol. */
 static void
-roll_changes(const Rollup *rollup, int nrollups, ChangeList *sources, ChangeList *targets, List **late)
+roll_changes(const Rollup *rollup, int nrollups, ChangeList *sources, ChangeList *targets,
+			 List **late)
 {
 	Series	   *series = palloc0(sizeof(Series) * (sources->length + targets->length + 1));
 	int			nseries = 0;
@@ -474,8 +481,8 @@ roll_changes(const Rollup *rollup, int nrollups, ChangeList *sources, ChangeList
 }
 
 /*
- * What derivation wrote of a target is source of the rollups to come.  Whatever else was changed
- * meanwhile, by triggers of users, waits for the next round.
+ * What derivation wrote of a target is source of the rollups to come. Whatever else was
+ * changed meanwhile, by triggers of users, waits for the next round.
  */
 static void
 take_derived(Changes *changes, Timeframe target)
@@ -689,8 +696,8 @@ compare_lists(const void *left, const void *right)
 }
 
 /*
- * Deleting by retention takes nothing along; what is derived stays as it is.  Horizons are locked in
- * one order, by timeframe and symbol.
+ * Deleting by retention takes nothing along; what is derived stays as it is. Horizons are
+ * locked in one order, by timeframe and symbol.
  */
 static void
 retain(TriggerData *trigger, const Rollup *rollups, int nrollups)

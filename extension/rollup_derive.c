@@ -195,7 +195,10 @@ next_candle(Probe *probe, ScanDirection direction, Candle *candle)
 	return slot != NULL;
 }
 
-/* How long after the end of a candle the closed one that closes it may begin, at the earliest. */
+/*
+ * How long after the end of a candle the closed one that closes it may begin, at the
+ * earliest.
+ */
 static int64
 closing_delay(const Rollup *rollup)
 {
@@ -203,9 +206,9 @@ closing_delay(const Rollup *rollup)
 }
 
 /*
- * The newest closed source candle.  Goes back from the end of the series to it, and further to
- * one that the statement has not touched: before the statement the newest one was that, or one that is
- * gone since.
+ * The newest closed source candle. Goes back from the end of the series to it, and further
+ * to one that the statement has not touched: before the statement the newest one was that,
+ * or one that is gone since.
  */
 static void
 find_newest(Derivation *derivation, Series *series)
@@ -236,7 +239,10 @@ find_newest(Derivation *derivation, Series *series)
 	}
 }
 
-/* Is there a closed source candle at that time or later?  `next` is the first one behind the bar. */
+/*
+ * Is there a closed source candle at that time or later? `next` is the first one behind
+ * the bar.
+ */
 static bool
 is_followed(Derivation *derivation, Series *series, const Candle *next, TimestampTz ts)
 {
@@ -249,8 +255,8 @@ is_followed(Derivation *derivation, Series *series, const Candle *next, Timestam
 }
 
 /*
- * Adds the candles that close or open because the newest closed source candle is another one;
- * false when there are none.
+ * Adds the candles that close or open because the newest closed source candle is another
+ * one; false when there are none.
  */
 static bool
 add_closing(Derivation *derivation, Series *series)
@@ -291,8 +297,9 @@ add_source(Candle *bar, const Candle *source, int *nclosed)
 }
 
 /*
- * Keeps a bar for writing, unless it is what is stored already, or a supplied one is.  The first week
- * and the first three days of all begin before the first time that a candle can have.
+ * Keeps a bar for writing, unless it is what is stored already, or a supplied one is. The
+ * first week and the first three days of all begin before the first time that a candle can
+ * have.
  */
 static void
 keep_bar(Derivation *derivation, Candle *bar, const Candle *stored)
@@ -313,8 +320,8 @@ keep_bar(Derivation *derivation, Candle *bar, const Candle *stored)
 }
 
 /*
- * Derives the candles of a span, walking along the source candles and along what is stored of
- * the target.
+ * Derives the candles of a span, walking along the source candles and along what is stored
+ * of the target.
  */
 static void
 derive_span(Derivation *derivation, Series *series, const Span *span)
@@ -552,7 +559,10 @@ write_bars(Derivation *derivation)
 	}
 }
 
-/* With the rights of the extension's owner: who may write candles need not be able to delete some. */
+/*
+ * With the rights of the extension's owner: who may write candles need not be able to
+ * delete some.
+ */
 static void
 store_bars(Derivation *derivation)
 {
@@ -626,8 +636,8 @@ derive_spans(Derivation *derivation, Series *series)
 }
 
 /*
- * Mostly one closed candle follows others of its period: then no other candle closes by it, and
- * there is no need to look for the newest one.
+ * Mostly one closed candle follows others of its period: then no other candle closes by
+ * it, and there is no need to look for the newest one.
  */
 static void
 derive_series(Derivation *derivation, Series *series)
