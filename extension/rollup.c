@@ -56,6 +56,9 @@ enum
 	ROLLUP_GRACE
 };
 
+/* So often triggers of users may interfere with the derivation of one statement. */
+#define MAX_ROUNDS 100
+
 bool		tradekeep_retention = false;
 
 static Statement store_horizons = {
@@ -521,9 +524,15 @@ derive_collected(void)
 	Rollup	   *rollups;
 	int			nrollups = load_rollups(&rollups);
 
-	while (collected != NULL)
+	for (int round = 1; collected != NULL; round++)
 	{
 		Changes    *changes = collected;
+
+		if (round > MAX_ROUNDS)
+			ereport(ERROR,
+					(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+					 errmsg("candles were not all derived after %d rounds", MAX_ROUNDS),
+					 errhint("Look for triggers on tradekeep.candle that change derived candles.")));
 
 		collected = NULL;
 		for (int i = 0; i < nrollups; i++)

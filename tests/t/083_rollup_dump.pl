@@ -57,10 +57,10 @@ SELECT tradekeep.upsert_candle('supplied', '15m', '2026-01-01 01:00Z', 1, 2, 0.5
 SELECT tradekeep.upsert_ticks('ticks', '1m', jsonb_agg(jsonb_build_array(1767225600000 + 7000 * n, n, 100 + n % 13, 0.1)), '50 years')
 FROM generate_series(1, 900) AS n;
 -- A rollup of which the history is not built yet.
-INSERT INTO tradekeep.rollup_build (target, first_build) VALUES ('4h', true);
+INSERT INTO tradekeep.rollup_build (target) VALUES ('4h');
 INSERT INTO tradekeep.rollup VALUES ('4h', '1h');
 SQL
-is(sql('SELECT count(*) FROM tradekeep.rollup_horizon WHERE late > 0'), '3', 'some candles were late');
+is(sql('SELECT count(*) FROM tradekeep.candle_horizon WHERE late > 0'), '3', 'some candles were late');
 is(sql("SELECT count(*) FROM tradekeep.candle WHERE timeframe = '4h'"), '0', 'a rollup waits to be built');
 is(sql("SELECT count(*) FROM tradekeep.verify_rollups() WHERE timeframe <> '4h'"), '0', 'the others are right');
 
@@ -71,7 +71,8 @@ FROM tradekeep.candle AS c WHERE timeframe <> '4h' GROUP BY 1, 2, 3 ORDER BY 1, 
 SQL
 my $settings = <<'SQL';
 SELECT * FROM tradekeep.rollup ORDER BY target;
-SELECT * FROM tradekeep.rollup_horizon ORDER BY symbol, timeframe;
+SELECT symbol, timeframe, horizon FROM tradekeep.candle_horizon ORDER BY symbol, timeframe;
+SELECT symbol, timeframe FROM tradekeep.candle_horizon WHERE late > 0 ORDER BY symbol, timeframe;
 SQL
 my $candles_before = sql($candles);
 my $settings_before = sql($settings);
@@ -145,14 +146,14 @@ restore('custom in one transaction', $custom, options => ['--single-transaction'
 # The tables in any order: the sources, what is derived of what, and what of it is frozen.
 my ($list) = run_command([ 'pg_restore', '-l', $custom ]);
 my @lines = split /\n/, $list;
-my %data = map { /TABLE DATA tradekeep (candle|rollup|rollup_horizon) / ? ($1 => $_) : () } @lines;
-is(join(' ', sort keys %data), 'candle rollup rollup_horizon', 'all three have data in the dump');
-for my $order ('candle rollup rollup_horizon', 'candle rollup_horizon rollup', 'rollup candle rollup_horizon',
-	'rollup rollup_horizon candle', 'rollup_horizon candle rollup', 'rollup_horizon rollup candle')
+my %data = map { /TABLE DATA tradekeep (candle|rollup|candle_horizon) / ? ($1 => $_) : () } @lines;
+is(join(' ', sort keys %data), 'candle candle_horizon rollup', 'all three have data in the dump');
+for my $order ('candle rollup candle_horizon', 'candle candle_horizon rollup', 'rollup candle candle_horizon',
+	'rollup candle_horizon candle', 'candle_horizon candle rollup', 'candle_horizon rollup candle')
 {
 	my @tables = @data{ split / /, $order };
 	(my $file = "$tmp/$order.list") =~ tr/ /-/;
-	append_to_file($file, join '', map { ($_ =~ /TABLE DATA tradekeep (?:candle|rollup|rollup_horizon) / ? shift @tables : $_) . "\n" } @lines);
+	append_to_file($file, join '', map { ($_ =~ /TABLE DATA tradekeep (?:candle|rollup|candle_horizon) / ? shift @tables : $_) . "\n" } @lines);
 	restore($order, $custom, options => [ '-L', $file ]);
 }
 
