@@ -26,15 +26,19 @@
 
 #include <math.h>
 
+#include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -113,6 +117,19 @@ lock_series(const Rollup *rollup, const text *symbol)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
+/* We keep all other writers out already: while rollups are added, or by a batch of several timeframes. */
+static bool
+is_candle_locked(void)
+{
+	Relation	relation = table_open(get_relname_relid(candle_table.name,
+														get_namespace_oid(TRADEKEEP_SCHEMA, false)),
+									  NoLock);
+	bool		locked = CheckRelationLockedByMe(relation, ShareRowExclusiveLock, true);
+
+	table_close(relation, NoLock);
+	return locked;
+}
+
 /* One lock instead of very many keeps all other sessions out. */
 static void
 lock_all_series(const Rollup *rollup, const Series *series, int nseries, int nrollups)
@@ -120,6 +137,8 @@ lock_all_series(const Rollup *rollup, const Series *series, int nseries, int nro
 	bool		all = nseries > MAX_LOCKS / nrollups;
 	LOCKTAG		tag;
 
+	if (is_candle_locked())
+		return;
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, rollup->target, 0, LOCK_TARGET);
 	(void) LockAcquire(&tag, all ? ExclusiveLock : ShareLock, false, false);
 	for (int i = 0; !all && i < nseries; i++)

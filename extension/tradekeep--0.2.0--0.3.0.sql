@@ -362,13 +362,31 @@ END;
 COMMENT ON FUNCTION tradekeep.next_candle(tradekeep.timeframe[], timestamptz) IS
 'start of the first candle of these timeframes at since or later, of all symbols';
 
+CREATE FUNCTION tradekeep.next_symbol(timeframes tradekeep.timeframe[], symbol text, since timestamptz, until timestamptz)
+	RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH RECURSIVE symbols(symbol) AS (
+		(SELECT c.symbol FROM tradekeep.candle AS c WHERE c.symbol > next_symbol.symbol ORDER BY c.symbol LIMIT 1)
+		UNION ALL
+		SELECT (SELECT c.symbol FROM tradekeep.candle AS c WHERE c.symbol > s.symbol ORDER BY c.symbol LIMIT 1)
+		FROM symbols AS s WHERE s.symbol IS NOT NULL)
+	SELECT s.symbol
+	FROM symbols AS s
+	WHERE s.symbol IS NOT NULL AND EXISTS (
+		SELECT FROM unnest(timeframes) AS t(timeframe) JOIN tradekeep.candle AS c ON c.timeframe = t.timeframe
+		WHERE c.symbol = s.symbol AND c.ts >= since AND c.ts < until)
+	LIMIT 1;
+END;
+COMMENT ON FUNCTION tradekeep.next_symbol(tradekeep.timeframe[], text, timestamptz, timestamptz) IS
+'the first symbol behind one that has candles of these timeframes from since on and before until';
+
 -- By stretches of time and not symbol by symbol: what came together lies together on disk.
 CREATE FUNCTION tradekeep.continue_build(target tradekeep.timeframe, max_sources bigint) RETURNS boolean
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	build tradekeep.rollup_build;
-	source tradekeep.timeframe;
+	timeframes tradekeep.timeframe[];
 	stretch interval;
 	until timestamptz;
 	budget bigint := max_sources;
@@ -376,18 +394,20 @@ BEGIN
 	-- Before the row of rollup_build, as who adds and drops rollups.
 	LOCK TABLE tradekeep.candle IN ROW EXCLUSIVE MODE;
 	SELECT * INTO build FROM tradekeep.rollup_build AS b WHERE b.target = continue_build.target FOR UPDATE;
-	SELECT r.source, make_interval(secs => 100000 * extract(epoch FROM r.source::interval)::double precision) INTO source, stretch
+	SELECT ARRAY[r.source, r.target], make_interval(secs => 100000 * extract(epoch FROM r.source::interval)::double precision)
+	INTO timeframes, stretch
 	FROM tradekeep.rollup AS r WHERE r.target = build.target;
 	WHILE build.since IS NOT NULL AND budget > 0 LOOP
 		until := greatest(build.since, '1900-01-01Z') + stretch;
 		until := CASE WHEN until < '2199-01-01Z' THEN tradekeep.candle_end(build.target, until) ELSE 'infinity' END;
-		SELECT c.symbol INTO build.symbol FROM tradekeep.candle AS c
-		WHERE c.symbol > build.symbol ORDER BY c.symbol LIMIT 1;
-		IF FOUND AND isfinite(build.since) THEN
-			budget := budget - 1 - (tradekeep.derive_candles(build.target, build.symbol, build.since, until)).sources;
+		build.symbol := CASE WHEN isfinite(build.since)
+			THEN tradekeep.next_symbol(timeframes, build.symbol, build.since, until) END;
+		IF build.symbol IS NOT NULL THEN
+			-- Locks are counted too.
+			budget := budget - greatest(500, (tradekeep.derive_candles(build.target, build.symbol, build.since, until)).sources);
 		ELSE
 			build.symbol := '';
-			build.since := tradekeep.next_candle(ARRAY[source, build.target],
+			build.since := tradekeep.next_candle(timeframes,
 				CASE WHEN isfinite(build.since) THEN until ELSE build.since END);
 		END IF;
 	END LOOP;
@@ -513,6 +533,7 @@ AS $$
 DECLARE
 	one tradekeep.rollup;
 	progress tradekeep.rollup_build;
+	told timestamptz;
 	done boolean;
 BEGIN
 	COMMIT;
@@ -537,7 +558,10 @@ BEGIN
 			SELECT * INTO progress FROM tradekeep.rollup_build AS b WHERE b.target OPERATOR(pg_catalog.=) one.target;
 			COMMIT;
 			EXIT WHEN done;
-			RAISE NOTICE '% from %: at %, %', one.target, one.source, progress.since, progress.symbol;
+			IF progress.since IS DISTINCT FROM told THEN
+				RAISE NOTICE '% from %: at %', one.target, one.source, progress.since;
+				told := progress.since;
+			END IF;
 		END LOOP;
 		RAISE NOTICE '% from %: done', one.target, one.source;
 	END LOOP;
