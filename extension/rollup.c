@@ -328,6 +328,16 @@ count_symbol(const ChangeList *list, int first)
 	return n;
 }
 
+static int
+count_symbols(const ChangeList *list)
+{
+	int			nsymbols = 0;
+
+	for (int i = 0; i < list->length; i += count_symbol(list, i))
+		nsymbols++;
+	return nsymbols;
+}
+
 static Datum
 array_of(Datum *values, int n, Oid type)
 {
@@ -382,10 +392,15 @@ keep_given(const ChangeList *list)
 {
 	Datum	   *columns[4];
 	Datum		values[5];
+	int			ngiven = 0;
 	int			n = 0;
 
+	for (int i = 0; i < list->length; i++)
+		ngiven += list->items[i].given > 0;
+	if (ngiven == 0)
+		return;
 	for (int i = 0; i < lengthof(columns); i++)
-		columns[i] = palloc(sizeof(Datum) * (list->length + 1));
+		columns[i] = palloc(sizeof(Datum) * ngiven);
 	for (int i = 0; i < list->length; i++)
 	{
 		const Change *change = &list->items[i];
@@ -397,8 +412,6 @@ keep_given(const ChangeList *list)
 		columns[2][n] = BoolGetDatum(change->is_closed);
 		columns[3][n++] = Int32GetDatum(change->given);
 	}
-	if (n == 0)
-		return;
 	values[0] = TimeframeGetDatum(list->timeframe);
 	values[1] = array_of(columns[0], n, TEXTOID);
 	values[2] = array_of(columns[1], n, TIMESTAMPTZOID);
@@ -444,7 +457,7 @@ static void
 roll_changes(const Rollup *rollup, int nrollups, ChangeList *sources, ChangeList *targets,
 			 List **late)
 {
-	Series	   *series = palloc0(sizeof(Series) * (sources->length + targets->length + 1));
+	Series	   *series;
 	int			nseries = 0;
 	int			source = 0;
 	int			target = 0;
@@ -452,6 +465,7 @@ roll_changes(const Rollup *rollup, int nrollups, ChangeList *sources, ChangeList
 	sort_changes(sources);
 	sort_changes(targets);
 	settle_invitations(targets);
+	series = palloc0(sizeof(Series) * (count_symbols(sources) + count_symbols(targets) + 1));
 	while (source < sources->length || target < targets->length)
 	{
 		Series	   *one = &series[nseries];
@@ -578,8 +592,10 @@ writes_candles(const QueryDesc *query)
 		return false;
 	relid = candle_relid();
 	foreach(cell, plan->resultRelations)
+	{
 		if (OidIsValid(relid) && rt_fetch(lfirst_int(cell), plan->rtable)->relid == relid)
-		return true;
+			return true;
+	}
 	return false;
 }
 
