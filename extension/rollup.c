@@ -600,20 +600,37 @@ writes_candles(const QueryDesc *query)
 }
 
 static void
+run_next(QueryDesc *query, ScanDirection direction, uint64 count EXECUTE_ONCE_PARAMETER)
+{
+	if (next_run != NULL)
+		next_run(query, direction, count EXECUTE_ONCE_ARGUMENT);
+	else
+		standard_ExecutorRun(query, direction, count EXECUTE_ONCE_ARGUMENT);
+}
+
+static void
+finish_next(QueryDesc *query)
+{
+	if (next_finish != NULL)
+		next_finish(query);
+	else
+		standard_ExecutorFinish(query);
+}
+
+static void
 run_statement_hook(QueryDesc *query, ScanDirection direction, uint64 count EXECUTE_ONCE_PARAMETER)
 {
-	ExecutorRun_hook_type run = next_run != NULL ? next_run : standard_ExecutorRun;
 	int			outer = writing;
 
 	if (!writes_candles(query))
 	{
-		run(query, direction, count EXECUTE_ONCE_ARGUMENT);
+		run_next(query, direction, count EXECUTE_ONCE_ARGUMENT);
 		return;
 	}
 	writing++;
 	PG_TRY();
 	{
-		run(query, direction, count EXECUTE_ONCE_ARGUMENT);
+		run_next(query, direction, count EXECUTE_ONCE_ARGUMENT);
 	}
 	PG_CATCH();
 	{
@@ -630,18 +647,17 @@ run_statement_hook(QueryDesc *query, ScanDirection direction, uint64 count EXECU
 static void
 finish_statement_hook(QueryDesc *query)
 {
-	ExecutorFinish_hook_type finish = next_finish != NULL ? next_finish : standard_ExecutorFinish;
 	int			outer = writing;
 
 	if (!writes_candles(query))
 	{
-		finish(query);
+		finish_next(query);
 		return;
 	}
 	writing++;
 	PG_TRY();
 	{
-		finish(query);
+		finish_next(query);
 		if (outer == 0)
 			derive_collected();
 	}

@@ -11,7 +11,7 @@ use RollupOracle;
 use Test::More;
 use Tradekeep;
 
-my $tmp = $PostgreSQL::Test::Utils::tmp_check;
+my $tmp = PostgreSQL::Test::Utils::tempdir();
 my $node = Tradekeep::new_node('race');
 # Rows of a series are locked in the order of the index, as the functions do it.
 $node->append_conf('postgresql.conf', <<'CONF');

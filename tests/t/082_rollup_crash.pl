@@ -12,7 +12,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 use Tradekeep;
 
-my $tmp = $PostgreSQL::Test::Utils::tmp_check;
+my $tmp = PostgreSQL::Test::Utils::tempdir();
 my $node = Tradekeep::new_node('crash', allows_streaming => 1);
 $node->append_conf('postgresql.conf', <<'CONF');
 autovacuum = off
