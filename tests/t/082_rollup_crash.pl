@@ -186,6 +186,7 @@ for my $phase ([ '16 hours', '20 hours' ], [ '10 hours', '15 hours' ], [ '4 hour
 {
 	my ($short, $long) = @$phase;
 	$node->safe_psql('postgres', "SELECT tradekeep.set_candle_retention('1m', '$short'), tradekeep.set_candle_retention('5m', '$long')");
+	await("SELECT EXISTS (SELECT FROM tradekeep.candle_horizon WHERE timeframe = '1m')");
 	$node->command_ok([ pgbench('-c', 6, '-t', 70, @late) ], "$short of minutes and $long of 5 minutes: writers beside the sweeper");
 	await("SELECT tradekeep.preview_ttl('tradekeep.candle') = 0");
 	is(wrong($node), '', "$short: what is not frozen is as it has to be");
