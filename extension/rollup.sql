@@ -331,17 +331,17 @@ COMMENT ON FUNCTION tradekeep.next_candle(tradekeep.timeframe[], timestamptz) IS
 CREATE FUNCTION tradekeep.next_symbol(timeframes tradekeep.timeframe[], symbol text, since timestamptz, until timestamptz)
 	RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	WITH RECURSIVE symbols(symbol) AS (
-		(SELECT c.symbol FROM tradekeep.candle AS c WHERE c.symbol > next_symbol.symbol ORDER BY c.symbol LIMIT 1)
+	WITH RECURSIVE visited(symbol, found) AS (
+		SELECT next_symbol.symbol COLLATE "C", false
 		UNION ALL
-		SELECT (SELECT c.symbol FROM tradekeep.candle AS c WHERE c.symbol > s.symbol ORDER BY c.symbol LIMIT 1)
-		FROM symbols AS s WHERE s.symbol IS NOT NULL)
-	SELECT s.symbol
-	FROM symbols AS s
-	WHERE s.symbol IS NOT NULL AND EXISTS (
-		SELECT FROM unnest(timeframes) AS t(timeframe) JOIN tradekeep.candle AS c ON c.timeframe = t.timeframe
-		WHERE c.symbol = s.symbol AND c.ts >= since AND c.ts < until)
-	LIMIT 1;
+		SELECT n.symbol, EXISTS (
+			SELECT FROM unnest(timeframes) AS t(timeframe) JOIN tradekeep.candle AS c ON c.timeframe = t.timeframe
+			WHERE c.symbol = n.symbol AND c.ts >= since AND c.ts < until)
+		FROM visited AS v
+		CROSS JOIN LATERAL (
+			SELECT c.symbol FROM tradekeep.candle AS c WHERE c.symbol > v.symbol ORDER BY c.symbol LIMIT 1) AS n
+		WHERE NOT v.found)
+	SELECT v.symbol FROM visited AS v WHERE v.found;
 END;
 COMMENT ON FUNCTION tradekeep.next_symbol(tradekeep.timeframe[], text, timestamptz, timestamptz) IS
 'the first symbol behind one that has candles of these timeframes from since on and before until';
