@@ -117,6 +117,12 @@ static Statement update_by_tid = {
 	BOOLARRAYOID, INT4ARRAYOID, TIDARRAYOID}
 };
 
+static Statement delete_by_tid = {
+	.sql = "DELETE FROM ONLY tradekeep.candle AS c WHERE c.ctid OPERATOR(pg_catalog.=) ANY ($1)",
+	.nargs = 1,
+	.argtypes = {TIDARRAYOID}
+};
+
 static Statement insert_correction = {
 	.sql = "INSERT INTO tradekeep.candle_correction (symbol, timeframe, ts,"
 	" old_open, old_high, old_low, old_close, old_volume,"
@@ -394,24 +400,9 @@ note_written(Row *row, bool inserted)
 static void
 make_columns(const Candle **candles, int ncandles, Datum *columns, int ncolumns)
 {
-	static const struct
-	{
-		Oid			type;
-		int16		length;
-		bool		byval;
-		char		align;
-	}			types[] =
-	{
-		{TEXTOID, -1, false, TYPALIGN_INT},
-		{InvalidOid, sizeof(Timeframe), true, TYPALIGN_INT},
-		{TIMESTAMPTZOID, sizeof(TimestampTz), true, TYPALIGN_DOUBLE},
-		{FLOAT8OID, sizeof(float8), true, TYPALIGN_DOUBLE},
-		{FLOAT8OID, sizeof(float8), true, TYPALIGN_DOUBLE},
-		{FLOAT8OID, sizeof(float8), true, TYPALIGN_DOUBLE},
-		{FLOAT8OID, sizeof(float8), true, TYPALIGN_DOUBLE},
-		{FLOAT8OID, sizeof(float8), true, TYPALIGN_DOUBLE},
-		{BOOLOID, sizeof(bool), true, TYPALIGN_CHAR},
-		{INT4OID, sizeof(int32), true, TYPALIGN_INT},
+	const Oid	types[] = {
+		TEXTOID, timeframe_type(), TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID,
+		FLOAT8OID, BOOLOID, INT4OID
 	};
 	Datum	   *values = palloc(sizeof(Datum) * ncandles * lengthof(types));
 
@@ -431,10 +422,7 @@ make_columns(const Candle **candles, int ncandles, Datum *columns, int ncolumns)
 		values[9 * ncandles + i] = Int32GetDatum(candle->sources);
 	}
 	for (int i = 0; i < ncolumns; i++)
-		columns[i] = PointerGetDatum(construct_array(values + i * ncandles, ncandles,
-													 OidIsValid(types[i].type) ? types[i].type : timeframe_type(),
-													 types[i].length, types[i].byval,
-													 types[i].align));
+		columns[i] = array_datum(values + i * ncandles, ncandles, types[i]);
 }
 
 /* What is to be written of rows. */
@@ -653,18 +641,31 @@ insert_derived(const Candle **candles, int ncandles)
 	(void) execute_latest(&insert_new_derived, columns);
 }
 
-void
-update_derived(const Candle **candles, int ncandles)
+static Datum
+tid_array(const Candle **candles, int ncandles)
 {
 	Datum	   *tids = palloc(sizeof(Datum) * ncandles);
-	Datum		columns[11];
 
 	for (int i = 0; i < ncandles; i++)
 		tids[i] = PointerGetDatum(&candles[i]->tid);
+	return array_datum(tids, ncandles, TIDOID);
+}
+
+void
+update_derived(const Candle **candles, int ncandles)
+{
+	Datum		columns[11];
+
 	make_columns(candles, ncandles, columns, COLUMN_SOURCES);
-	columns[COLUMN_SOURCES] = PointerGetDatum(construct_array(tids, ncandles, TIDOID,
-															  sizeof(ItemPointerData), false,
-															  TYPALIGN_SHORT));
+	columns[COLUMN_SOURCES] = tid_array(candles, ncandles);
 	/* Without the key. */
 	(void) execute_latest(&update_by_tid, columns + COLUMN_TS);
+}
+
+void
+delete_derived(const Candle **candles, int ncandles)
+{
+	Datum		values[] = {tid_array(candles, ncandles)};
+
+	(void) execute_latest(&delete_by_tid, values);
 }

@@ -60,12 +60,13 @@ extern void read_candle(TupleTableSlot *slot, Candle *candle);
 extern bool same_values(const Candle *a, const Candle *b);
 
 /*
- * Writes derived bars of different keys, in the order of these: new ones where there is
- * none, others over the row that `tid` says, unless somebody has changed that.
+ * Write derived bars of different keys, in the order of these: new ones where there is none,
+ * others over the row that `tid` says, or delete that, unless somebody has changed it.
  * Inside SPI_connect(), with the latest snapshot.
  */
 extern void insert_derived(const Candle **candles, int ncandles);
 extern void update_derived(const Candle **candles, int ncandles);
+extern void delete_derived(const Candle **candles, int ncandles);
 
 /* Ids of ticks: all-digit ones by their value, however long; others, behind them, by their bytes. */
 extern int	compare_ids(const text *a, const text *b);

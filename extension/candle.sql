@@ -191,7 +191,7 @@ CREATE FUNCTION tradekeep.upsert_ticks(symbol text, timeframe tradekeep.timefram
 COMMENT ON FUNCTION tradekeep.upsert_ticks(text, tradekeep.timeframe, jsonb, interval) IS
 'stores public trades, [[ms, id, price, amount], ...] or ccxt''s trade objects, and makes their candles from all that are stored: open and close by time and id, all-digit ids as numbers; closed once a later candle has a tick. The order, the splitting and the repetition of a stream make no difference.
 inserted: ticks that are new; known: that were sent before; late: left out, because their candle''s ticks are gone; candles: how many were written. Ticks stay until grace (1 ms to 100 years) after the end of their candle, or after now if that is later. A supplied candle stays as it is.
-Anything else than such an array raises TK006; an id 1 to 512 bytes, else TK002; times from 1900 to 2200, else TK004; a finite price, amount >= 0, else TK005. All ticks or none.';
+Anything else than such an array raises TK006; a timeframe that a rollup makes, TK011; an id 1 to 512 bytes, else TK002; times from 1900 to 2200, else TK004; a finite price, amount >= 0, else TK005. All ticks or none.';
 
 CREATE FUNCTION tradekeep.upsert_ticks(symbol text, timeframe tradekeep.timeframe, ts timestamptz[], id text[],
 	price double precision[], amount double precision[], grace interval DEFAULT '1 hour',
@@ -259,7 +259,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION tradekeep.set_candle_retention(tradekeep.timeframe, interval) IS
-'lets the sweeper delete candles of a timeframe that began keep or more ago, months by the calendar in UTC; null keeps them for ever. keep: a millisecond to 100 years, else TK003. For the level admin';
+'lets the sweeper delete candles of a timeframe that began keep or more ago, months by the calendar in UTC, but for those that rollups still need; null keeps them for ever. keep: a millisecond to 100 years, else TK003. For the level admin';
 
 -- In key order, as everything that touches many candles.
 CREATE FUNCTION tradekeep.cleanup_old_candles(keep interval, timeframe tradekeep.timeframe DEFAULT NULL) RETURNS bigint
@@ -285,7 +285,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION tradekeep.cleanup_old_candles(interval, tradekeep.timeframe) IS
-'deletes the candles of a timeframe, or of all, that began keep or more ago, in one transaction, and returns how many. keep: a millisecond to 100 years, else TK003. For the level admin';
+'deletes the candles of a timeframe, or of all, that began keep or more ago, but for those that rollups still need, in one transaction, and returns how many; what was derived from them stays. keep: a millisecond to 100 years, else TK003. For the level admin';
 
 CREATE TABLE tradekeep.candle_notify (
 	timeframe tradekeep.timeframe NOT NULL PRIMARY KEY

@@ -27,8 +27,6 @@
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "funcapi.h"
-#include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -37,14 +35,12 @@
 #include "utils/timestamp.h"
 
 #include "input.h"
+#include "lock.h"
 #include "rollup.h"
 #include "statement.h"
 
 PG_FUNCTION_INFO_V1(tradekeep_upsert_ticks_json);
 PG_FUNCTION_INFO_V1(tradekeep_upsert_ticks_arrays);
-
-/* Of the advisory locks of ours; signals have 3 and 4. */
-#define LOCK_TICKS		5
 
 typedef struct Tick
 {
@@ -236,10 +232,8 @@ lock_ticks(const text *symbol, Timeframe timeframe)
 {
 	uint64		hash = DatumGetUInt64(hash_any_extended((unsigned char *) VARDATA_ANY(symbol),
 														VARSIZE_ANY_EXHDR(symbol), timeframe));
-	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, LOCK_TICKS);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	lock_until_end(LOCK_TICKS, hash, ExclusiveLock);
 }
 
 static Datum
@@ -306,14 +300,6 @@ add_open_candle(TickBatch *batch)
 	};
 }
 
-static Datum
-array_of(Datum *values, int n, Oid type)
-{
-	return PointerGetDatum(construct_array(values, n, type, type == TEXTOID ? -1 : 8,
-										   type != TEXTOID,
-										   type == TEXTOID ? TYPALIGN_INT : TYPALIGN_DOUBLE));
-}
-
 /* Says of the groups how many of their ticks were new. */
 static void
 count_inserted(TickBatch *batch, uint64 nrows)
@@ -364,11 +350,11 @@ store_ticks(TickBatch *batch)
 	}
 	arguments[0] = PointerGetDatum(batch->symbol);
 	arguments[1] = TimeframeGetDatum(batch->timeframe);
-	arguments[2] = array_of(column[0], n, TIMESTAMPTZOID);
-	arguments[3] = array_of(column[1], n, TEXTOID);
-	arguments[4] = array_of(column[2], n, FLOAT8OID);
-	arguments[5] = array_of(column[3], n, FLOAT8OID);
-	arguments[6] = array_of(column[4], n, TIMESTAMPTZOID);
+	arguments[2] = array_datum(column[0], n, TIMESTAMPTZOID);
+	arguments[3] = array_datum(column[1], n, TEXTOID);
+	arguments[4] = array_datum(column[2], n, FLOAT8OID);
+	arguments[5] = array_datum(column[3], n, FLOAT8OID);
+	arguments[6] = array_datum(column[4], n, TIMESTAMPTZOID);
 	batch->inserted = execute_latest(&insert_ticks, arguments);
 	batch->known += n - batch->inserted;
 	count_inserted(batch, batch->inserted);

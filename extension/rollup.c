@@ -144,7 +144,7 @@ load_rollups(Rollup **rollups)
 	return n;
 }
 
-static Oid
+Oid
 candle_relid(void)
 {
 	return get_relname_relid("candle", get_namespace_oid(TRADEKEEP_SCHEMA, true));
@@ -338,17 +338,6 @@ count_symbols(const ChangeList *list)
 	return nsymbols;
 }
 
-static Datum
-array_of(Datum *values, int n, Oid type)
-{
-	int16		length;
-	bool		byval;
-	char		align;
-
-	get_typlenbyvalalign(type, &length, &byval, &align);
-	return PointerGetDatum(construct_array(values, n, type, length, byval, align));
-}
-
 static void
 run_as_owner(Statement *statement, Datum *values)
 {
@@ -380,9 +369,9 @@ move_horizons(ChangeList *list)
 		horizons[nsymbols++] = TimestampTzGetDatum(candle_end(list->timeframe,
 															  list->items[i + n - 1].ts));
 	}
-	values[0] = array_of(symbols, nsymbols, TEXTOID);
+	values[0] = array_datum(symbols, nsymbols, TEXTOID);
 	values[1] = TimeframeGetDatum(list->timeframe);
-	values[2] = array_of(horizons, nsymbols, TIMESTAMPTZOID);
+	values[2] = array_datum(horizons, nsymbols, TIMESTAMPTZOID);
 	run_as_owner(&store_horizons, values);
 }
 
@@ -413,10 +402,10 @@ keep_given(const ChangeList *list)
 		columns[3][n++] = Int32GetDatum(change->given);
 	}
 	values[0] = TimeframeGetDatum(list->timeframe);
-	values[1] = array_of(columns[0], n, TEXTOID);
-	values[2] = array_of(columns[1], n, TIMESTAMPTZOID);
-	values[3] = array_of(columns[2], n, BOOLOID);
-	values[4] = array_of(columns[3], n, INT4OID);
+	values[1] = array_datum(columns[0], n, TEXTOID);
+	values[2] = array_datum(columns[1], n, TIMESTAMPTZOID);
+	values[3] = array_datum(columns[2], n, BOOLOID);
+	values[4] = array_datum(columns[3], n, INT4OID);
 	run_as_owner(&keep_frozen, values);
 }
 
@@ -814,6 +803,8 @@ tradekeep_derive_candles(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nrollups; i++)
 		if (rollups[i].target == target)
 		{
+			/* As writers do: whoever locks candle against them keeps us out, too. */
+			LockRelationOid(candle_relid(), RowExclusiveLock);
 			values[1] = Int64GetDatum(derive_again(&rollups[i], symbol, &span, &sources));
 			values[0] = Int64GetDatum(sources);
 			PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));

@@ -19,6 +19,9 @@ typedef struct Rollup
 	int64		grace;			/* microseconds */
 } Rollup;
 
+/* The table tradekeep.candle. */
+extern Oid	candle_relid(void);
+
 /* All of them, by target: a source stands before what is derived from it. */
 extern int	load_rollups(Rollup **rollups);
 

@@ -204,7 +204,7 @@ COMMENT ON FUNCTION tradekeep.keep_frozen(tradekeep.timeframe, text[], timestamp
 
 CREATE FUNCTION tradekeep.roll_candles() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'tradekeep_roll_candles' LANGUAGE C;
-COMMENT ON FUNCTION tradekeep.roll_candles() IS 'derives the candles of which a statement changed the sources';
+COMMENT ON FUNCTION tradekeep.roll_candles() IS 'collects the candles that a statement changed; what follows from them is derived when it is over';
 
 CREATE FUNCTION tradekeep.forget_horizons() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -272,6 +272,7 @@ COMMENT ON FUNCTION tradekeep.arm_rollups() IS 'makes the triggers that derive c
 
 CREATE TRIGGER arm_rollups BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON tradekeep.rollup
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_rollups();
+
 CREATE FUNCTION tradekeep.refuse_rollup_change() RETURNS trigger
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -306,23 +307,32 @@ COMMENT ON FUNCTION tradekeep.delete_derived() IS 'deletes what was derived by r
 
 CREATE TRIGGER delete_derived AFTER DELETE ON tradekeep.rollup REFERENCING OLD TABLE AS gone
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.delete_derived();
+
 CREATE TRIGGER disarm_rollups AFTER INSERT OR DELETE OR TRUNCATE ON tradekeep.rollup
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_rollups();
 
-CREATE FUNCTION tradekeep.next_candle(timeframes tradekeep.timeframe[], since timestamptz) RETURNS timestamptz
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+-- One descent of the index for each.
+CREATE FUNCTION tradekeep.candle_symbols() RETURNS SETOF text
+	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp ROWS 100
 BEGIN ATOMIC
 	WITH RECURSIVE symbols(symbol) AS (
 		(SELECT c.symbol FROM tradekeep.candle AS c ORDER BY c.symbol LIMIT 1)
 		UNION ALL
 		SELECT (SELECT c.symbol FROM tradekeep.candle AS c WHERE c.symbol > s.symbol ORDER BY c.symbol LIMIT 1)
 		FROM symbols AS s WHERE s.symbol IS NOT NULL)
+	SELECT s.symbol FROM symbols AS s WHERE s.symbol IS NOT NULL;
+END;
+COMMENT ON FUNCTION tradekeep.candle_symbols() IS 'the symbols that have candles';
+
+CREATE FUNCTION tradekeep.next_candle(timeframes tradekeep.timeframe[], since timestamptz) RETURNS timestamptz
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
 	SELECT min(c.ts)
-	FROM symbols AS s
+	FROM tradekeep.candle_symbols() AS s(symbol)
 	CROSS JOIN unnest(timeframes) AS t(timeframe)
 	CROSS JOIN LATERAL (
 		SELECT c.ts FROM tradekeep.candle AS c
-		WHERE c.symbol = s.symbol AND c.timeframe = t.timeframe AND c.ts >= since
+		WHERE c.symbol = s.symbol COLLATE "C" AND c.timeframe = t.timeframe AND c.ts >= since
 		ORDER BY c.ts LIMIT 1) AS c;
 END;
 COMMENT ON FUNCTION tradekeep.next_candle(tradekeep.timeframe[], timestamptz) IS
@@ -398,16 +408,10 @@ DECLARE
 BEGIN
 	IF TG_OP = 'INSERT' THEN
 		PERFORM tradekeep.keep_frozen(a.target, array_agg(c.symbol), array_agg(c.ts), array_agg(c.closed), array_agg(c.sources))
-		FROM (
-			WITH RECURSIVE symbols(symbol) AS (
-				(SELECT c.symbol FROM tradekeep.candle AS c ORDER BY c.symbol LIMIT 1)
-				UNION ALL
-				SELECT (SELECT c.symbol FROM tradekeep.candle AS c WHERE c.symbol > s.symbol ORDER BY c.symbol LIMIT 1)
-				FROM symbols AS s WHERE s.symbol IS NOT NULL)
-			SELECT s.symbol FROM symbols AS s WHERE s.symbol IS NOT NULL) AS s
+		FROM tradekeep.candle_symbols() AS s(symbol)
 		CROSS JOIN added AS a
 		CROSS JOIN LATERAL (SELECT * FROM tradekeep.candle AS c
-			WHERE c.symbol = s.symbol AND c.timeframe = a.target AND c.sources IS NOT NULL) AS c
+			WHERE c.symbol = s.symbol COLLATE "C" AND c.timeframe = a.target AND c.sources IS NOT NULL) AS c
 		GROUP BY a.target;
 	END IF;
 	FOR one IN
@@ -444,10 +448,11 @@ BEGIN
 	ELSIF grace NOT BETWEEN interval '0' AND interval '36525 days'
 		OR extract(year FROM grace) <> 0 OR extract(month FROM grace) <> 0 THEN
 		RAISE EXCEPTION 'grace %', grace USING ERRCODE = 'TK003', HINT = 'It is from 0 to 36525 days, without months.';
-	ELSIF EXISTS (SELECT FROM tradekeep.tick AS t WHERE t.timeframe = target) THEN
-		RAISE EXCEPTION '% candles are made from ticks', target USING ERRCODE = 'TK011';
 	END IF;
 	LOCK TABLE tradekeep.candle IN SHARE ROW EXCLUSIVE MODE;
+	IF EXISTS (SELECT FROM tradekeep.tick AS t WHERE t.timeframe = target) THEN
+		RAISE EXCEPTION '% candles are made from ticks', target USING ERRCODE = 'TK011';
+	END IF;
 	SELECT * INTO known FROM tradekeep.rollup AS r WHERE r.target = add_rollup.target;
 	IF known.source <> source THEN
 		RAISE EXCEPTION '% candles are derived from % candles already', target, known.source

@@ -27,29 +27,21 @@
 #include <math.h>
 
 #include "access/table.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "input.h"
+#include "lock.h"
 #include "owner.h"
 #include "probe.h"
 #include "statement.h"
-
-/* Of the advisory locks of ours: a series, and all series of a target. */
-#define LOCK_SERIES		6
-#define LOCK_TARGET		7
 
 /* So many locks may a statement take, over all rollups. */
 #define MAX_LOCKS		256
@@ -63,11 +55,6 @@
 static ProbeTable candle_table = {.name = "candle",.nkeys = 3};
 static ProbeTable horizon_table = {.name = "candle_horizon",.nkeys = 2};
 
-static Statement delete_derived = {
-	.sql = "DELETE FROM ONLY tradekeep.candle AS c WHERE c.ctid OPERATOR(pg_catalog.=) ANY ($1)",
-	.nargs = 1,
-	.argtypes = {TIDARRAYOID}
-};
 static Statement add_late = {
 	.sql = "UPDATE tradekeep.candle_horizon AS h SET late = h.late OPERATOR(pg_catalog.+) $3"
 	" WHERE h.symbol OPERATOR(pg_catalog.=) $1 AND h.timeframe OPERATOR(pg_catalog.=) $2",
@@ -111,19 +98,18 @@ lock_series(const Rollup *rollup, const text *symbol)
 	uint64		hash = DatumGetUInt64(hash_any_extended((unsigned char *) VARDATA_ANY(symbol),
 														VARSIZE_ANY_EXHDR(symbol),
 														rollup->target));
-	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, LOCK_SERIES);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	lock_until_end(LOCK_SERIES, hash, ExclusiveLock);
 }
 
-/* We keep all other writers out already: while rollups are added, or by a batch of several timeframes. */
+/*
+ * We keep all other writers out already: while rollups are added, or by a batch of several
+ * timeframes.
+ */
 static bool
 is_candle_locked(void)
 {
-	Relation	relation = table_open(get_relname_relid(candle_table.name,
-														get_namespace_oid(TRADEKEEP_SCHEMA, false)),
-									  NoLock);
+	Relation	relation = table_open(candle_relid(), NoLock);
 	bool		locked = CheckRelationLockedByMe(relation, ShareRowExclusiveLock, true);
 
 	table_close(relation, NoLock);
@@ -135,12 +121,10 @@ static void
 lock_all_series(const Rollup *rollup, const Series *series, int nseries, int nrollups)
 {
 	bool		all = nseries > MAX_LOCKS / nrollups;
-	LOCKTAG		tag;
 
 	if (is_candle_locked())
 		return;
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, rollup->target, 0, LOCK_TARGET);
-	(void) LockAcquire(&tag, all ? ExclusiveLock : ShareLock, false, false);
+	lock_until_end(LOCK_TARGET, rollup->target, all ? ExclusiveLock : ShareLock);
 	for (int i = 0; !all && i < nseries; i++)
 		lock_series(rollup, series[i].symbol);
 }
@@ -508,19 +492,6 @@ drop_frozen(Derivation *derivation, const Series *series, int nseries, List **la
 	probe_end(&probe);
 }
 
-static void
-delete_bars(const Candle **bars, int nbars)
-{
-	Datum	   *tids = palloc(sizeof(Datum) * nbars);
-	Datum		values[1];
-
-	for (int i = 0; i < nbars; i++)
-		tids[i] = PointerGetDatum(&bars[i]->tid);
-	values[0] = PointerGetDatum(construct_array(tids, nbars, TIDOID, sizeof(ItemPointerData), false,
-												TYPALIGN_SHORT));
-	(void) execute_latest(&delete_derived, values);
-}
-
 /* What is to be done to a bar. */
 typedef enum BarWrite
 {
@@ -560,7 +531,7 @@ static void
 write_bars(Derivation *derivation)
 {
 	static void (*const writers[]) (const Candle **, int) = {
-		[BAR_DELETE] = delete_bars,[BAR_UPDATE] = update_derived,[BAR_INSERT] = insert_derived
+		[BAR_DELETE] = delete_derived,[BAR_UPDATE] = update_derived,[BAR_INSERT] = insert_derived
 	};
 	const Candle **bars = palloc(sizeof(Candle *) * derivation->nbars);
 

@@ -32,8 +32,6 @@
 #include "commands/sequence.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -43,6 +41,7 @@
 #include "utils/timestamp.h"
 
 #include "input.h"
+#include "lock.h"
 #include "metrics.h"
 #include "probe.h"
 #include "statement.h"
@@ -54,10 +53,6 @@ PG_FUNCTION_INFO_V1(tradekeep_clear_signals);
 #define SIGNAL_ID			4
 #define SIGNAL_SENT_AT		5
 #define SIGNAL_EXPIRES_AT	6
-
-/* Field 4 of an advisory lock's tag; users' own have 1 and 2. */
-#define LOCK_GROUP			3
-#define LOCK_ALL			4
 
 static ProbeTable signal_table = {.name = "signal",.nkeys = 4};
 
@@ -208,20 +203,13 @@ hash_signal_group(const Signal *signal)
 void
 lock_all_signals(LOCKMODE mode)
 {
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_ALL);
-	(void) LockAcquire(&tag, mode, false, false);
+	lock_until_end(LOCK_SIGNALS, 0, mode);
 }
 
 void
 lock_signal_group(const Signal *signal)
 {
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (signal->group_hash >> 32),
-						 (uint32) signal->group_hash, LOCK_GROUP);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	lock_until_end(LOCK_SIGNAL_GROUP, signal->group_hash, ExclusiveLock);
 }
 
 void

@@ -9,6 +9,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -105,6 +106,17 @@ stream_statement(Statement *statement, Datum *values, DestReceiver *dest)
 	if (code < 0)
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(code));
 	SPI_finish();
+}
+
+Datum
+array_datum(Datum *values, int nvalues, Oid type)
+{
+	int16		length;
+	bool		byval;
+	char		align;
+
+	get_typlenbyvalalign(type, &length, &byval, &align);
+	return PointerGetDatum(construct_array(values, nvalues, type, length, byval, align));
 }
 
 /*

@@ -53,6 +53,9 @@ extern uint64 run_statement(Statement *statement, Datum *values, const char *nul
  */
 extern void stream_statement(Statement *statement, Datum *values, DestReceiver *dest);
 
+/* An array without nulls, as an argument. */
+extern Datum array_datum(Datum *values, int nvalues, Oid type);
+
 /* Statements that can be taken back together, as behind a savepoint. */
 typedef struct Attempt
 {

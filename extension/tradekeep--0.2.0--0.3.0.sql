@@ -1,10 +1,36 @@
 \echo Use "ALTER EXTENSION tradekeep UPDATE TO '0.3.0'" to load this file. \quit
 
--- 0.2.0 to 0.3.0: the rooms rollup and trade. What changed stands here as it is in the rooms, in their
--- order.
+-- 0.2.0 to 0.3.0: the room rollup. What changed stands here as it is in the rooms, in their order.
 
 -- Derived candles are written again and again, in place where their page has room.
 ALTER TABLE tradekeep.candle SET (fillfactor = 90);
+
+CREATE OR REPLACE FUNCTION tradekeep.upsert_ticks(symbol text, timeframe tradekeep.timeframe, ticks jsonb,
+	grace interval DEFAULT '1 hour',
+	OUT inserted bigint, OUT known bigint, OUT late bigint, OUT candles bigint)
+	AS 'MODULE_PATHNAME', 'tradekeep_upsert_ticks_json' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION tradekeep.upsert_ticks(text, tradekeep.timeframe, jsonb, interval) IS
+'stores public trades, [[ms, id, price, amount], ...] or ccxt''s trade objects, and makes their candles from all that are stored: open and close by time and id, all-digit ids as numbers; closed once a later candle has a tick. The order, the splitting and the repetition of a stream make no difference.
+inserted: ticks that are new; known: that were sent before; late: left out, because their candle''s ticks are gone; candles: how many were written. Ticks stay until grace (1 ms to 100 years) after the end of their candle, or after now if that is later. A supplied candle stays as it is.
+Anything else than such an array raises TK006; a timeframe that a rollup makes, TK011; an id 1 to 512 bytes, else TK002; times from 1900 to 2200, else TK004; a finite price, amount >= 0, else TK005. All ticks or none.';
+
+CREATE OR REPLACE FUNCTION tradekeep.set_candle_retention(timeframe tradekeep.timeframe, keep interval) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF timeframe IS NULL THEN
+		RAISE EXCEPTION 'timeframe must not be null' USING ERRCODE = 'null_value_not_allowed';
+	ELSIF keep IS NULL THEN
+		DELETE FROM tradekeep.candle_retention AS r WHERE r.timeframe = set_candle_retention.timeframe;
+		RETURN;
+	END IF;
+	PERFORM tradekeep.check_keep(keep);
+	INSERT INTO tradekeep.candle_retention VALUES (timeframe, keep)
+		ON CONFLICT ON CONSTRAINT candle_retention_pkey DO UPDATE SET keep = excluded.keep;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.set_candle_retention(tradekeep.timeframe, interval) IS
+'lets the sweeper delete candles of a timeframe that began keep or more ago, months by the calendar in UTC, but for those that rollups still need; null keeps them for ever. keep: a millisecond to 100 years, else TK003. For the level admin';
 
 -- In key order, as everything that touches many candles.
 CREATE OR REPLACE FUNCTION tradekeep.cleanup_old_candles(keep interval, timeframe tradekeep.timeframe DEFAULT NULL) RETURNS bigint
@@ -30,7 +56,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION tradekeep.cleanup_old_candles(interval, tradekeep.timeframe) IS
-'deletes the candles of a timeframe, or of all, that began keep or more ago, in one transaction, and returns how many. keep: a millisecond to 100 years, else TK003. For the level admin';
+'deletes the candles of a timeframe, or of all, that began keep or more ago, but for those that rollups still need, in one transaction, and returns how many; what was derived from them stays. keep: a millisecond to 100 years, else TK003. For the level admin';
 
 -- rollup: aggregates that make candles, and timeframes derived from finer ones
 
@@ -238,7 +264,7 @@ COMMENT ON FUNCTION tradekeep.keep_frozen(tradekeep.timeframe, text[], timestamp
 
 CREATE FUNCTION tradekeep.roll_candles() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'tradekeep_roll_candles' LANGUAGE C;
-COMMENT ON FUNCTION tradekeep.roll_candles() IS 'derives the candles of which a statement changed the sources';
+COMMENT ON FUNCTION tradekeep.roll_candles() IS 'collects the candles that a statement changed; what follows from them is derived when it is over';
 
 CREATE FUNCTION tradekeep.forget_horizons() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -306,6 +332,7 @@ COMMENT ON FUNCTION tradekeep.arm_rollups() IS 'makes the triggers that derive c
 
 CREATE TRIGGER arm_rollups BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON tradekeep.rollup
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_rollups();
+
 CREATE FUNCTION tradekeep.refuse_rollup_change() RETURNS trigger
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -340,23 +367,32 @@ COMMENT ON FUNCTION tradekeep.delete_derived() IS 'deletes what was derived by r
 
 CREATE TRIGGER delete_derived AFTER DELETE ON tradekeep.rollup REFERENCING OLD TABLE AS gone
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.delete_derived();
+
 CREATE TRIGGER disarm_rollups AFTER INSERT OR DELETE OR TRUNCATE ON tradekeep.rollup
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.arm_rollups();
 
-CREATE FUNCTION tradekeep.next_candle(timeframes tradekeep.timeframe[], since timestamptz) RETURNS timestamptz
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+-- One descent of the index for each.
+CREATE FUNCTION tradekeep.candle_symbols() RETURNS SETOF text
+	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp ROWS 100
 BEGIN ATOMIC
 	WITH RECURSIVE symbols(symbol) AS (
 		(SELECT c.symbol FROM tradekeep.candle AS c ORDER BY c.symbol LIMIT 1)
 		UNION ALL
 		SELECT (SELECT c.symbol FROM tradekeep.candle AS c WHERE c.symbol > s.symbol ORDER BY c.symbol LIMIT 1)
 		FROM symbols AS s WHERE s.symbol IS NOT NULL)
+	SELECT s.symbol FROM symbols AS s WHERE s.symbol IS NOT NULL;
+END;
+COMMENT ON FUNCTION tradekeep.candle_symbols() IS 'the symbols that have candles';
+
+CREATE FUNCTION tradekeep.next_candle(timeframes tradekeep.timeframe[], since timestamptz) RETURNS timestamptz
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
 	SELECT min(c.ts)
-	FROM symbols AS s
+	FROM tradekeep.candle_symbols() AS s(symbol)
 	CROSS JOIN unnest(timeframes) AS t(timeframe)
 	CROSS JOIN LATERAL (
 		SELECT c.ts FROM tradekeep.candle AS c
-		WHERE c.symbol = s.symbol AND c.timeframe = t.timeframe AND c.ts >= since
+		WHERE c.symbol = s.symbol COLLATE "C" AND c.timeframe = t.timeframe AND c.ts >= since
 		ORDER BY c.ts LIMIT 1) AS c;
 END;
 COMMENT ON FUNCTION tradekeep.next_candle(tradekeep.timeframe[], timestamptz) IS
@@ -432,16 +468,10 @@ DECLARE
 BEGIN
 	IF TG_OP = 'INSERT' THEN
 		PERFORM tradekeep.keep_frozen(a.target, array_agg(c.symbol), array_agg(c.ts), array_agg(c.closed), array_agg(c.sources))
-		FROM (
-			WITH RECURSIVE symbols(symbol) AS (
-				(SELECT c.symbol FROM tradekeep.candle AS c ORDER BY c.symbol LIMIT 1)
-				UNION ALL
-				SELECT (SELECT c.symbol FROM tradekeep.candle AS c WHERE c.symbol > s.symbol ORDER BY c.symbol LIMIT 1)
-				FROM symbols AS s WHERE s.symbol IS NOT NULL)
-			SELECT s.symbol FROM symbols AS s WHERE s.symbol IS NOT NULL) AS s
+		FROM tradekeep.candle_symbols() AS s(symbol)
 		CROSS JOIN added AS a
 		CROSS JOIN LATERAL (SELECT * FROM tradekeep.candle AS c
-			WHERE c.symbol = s.symbol AND c.timeframe = a.target AND c.sources IS NOT NULL) AS c
+			WHERE c.symbol = s.symbol COLLATE "C" AND c.timeframe = a.target AND c.sources IS NOT NULL) AS c
 		GROUP BY a.target;
 	END IF;
 	FOR one IN
@@ -478,10 +508,11 @@ BEGIN
 	ELSIF grace NOT BETWEEN interval '0' AND interval '36525 days'
 		OR extract(year FROM grace) <> 0 OR extract(month FROM grace) <> 0 THEN
 		RAISE EXCEPTION 'grace %', grace USING ERRCODE = 'TK003', HINT = 'It is from 0 to 36525 days, without months.';
-	ELSIF EXISTS (SELECT FROM tradekeep.tick AS t WHERE t.timeframe = target) THEN
-		RAISE EXCEPTION '% candles are made from ticks', target USING ERRCODE = 'TK011';
 	END IF;
 	LOCK TABLE tradekeep.candle IN SHARE ROW EXCLUSIVE MODE;
+	IF EXISTS (SELECT FROM tradekeep.tick AS t WHERE t.timeframe = target) THEN
+		RAISE EXCEPTION '% candles are made from ticks', target USING ERRCODE = 'TK011';
+	END IF;
 	SELECT * INTO known FROM tradekeep.rollup AS r WHERE r.target = add_rollup.target;
 	IF known.source <> source THEN
 		RAISE EXCEPTION '% candles are derived from % candles already', target, known.source

@@ -14,7 +14,7 @@ use Test::More;
 use Tradekeep;
 
 my $seed = $ENV{TRADEKEEP_SEED} || 20260105;
-my $tmp = $PostgreSQL::Test::Utils::tmp_check;
+my $tmp = PostgreSQL::Test::Utils::tempdir();
 my $data = ($ENV{TRADEKEEP_SHARED} || "$FindBin::Bin/../../../shared") . '/data';
 my $node = Tradekeep::new_node('oracle');
 $node->append_conf('postgresql.conf', <<'CONF');

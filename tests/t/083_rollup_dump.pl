@@ -8,7 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Tradekeep;
 
-my $tmp = $PostgreSQL::Test::Utils::tmp_check;
+my $tmp = PostgreSQL::Test::Utils::tempdir();
 my $node = Tradekeep::new_node('rollup_dump');
 $node->append_conf('postgresql.conf', 'tradekeep.sweep = off');
 $node->start;
