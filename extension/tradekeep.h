@@ -29,6 +29,8 @@
 #define ERRCODE_TRADEKEEP_BATCH		MAKE_SQLSTATE('T', 'K', '0', '0', '6')
 #define ERRCODE_TRADEKEEP_SIGNAL	MAKE_SQLSTATE('T', 'K', '0', '0', '7')
 #define ERRCODE_TRADEKEEP_LEASE		MAKE_SQLSTATE('T', 'K', '0', '0', '8')
+#define ERRCODE_TRADEKEEP_TRADE		MAKE_SQLSTATE('T', 'K', '0', '0', '9')
+#define ERRCODE_TRADEKEEP_CONFLICT	MAKE_SQLSTATE('T', 'K', '0', '1', '0')
 
 /* True when the library came in by shared_preload_libraries. */
 extern bool tradekeep_preloaded;

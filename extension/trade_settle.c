@@ -1,0 +1,477 @@
+/*
+ * trade_settle.c
+ *		Settling: making the summaries of marked days, and of their months, anew.
+ *
+ * A step settles one month under one snapshot.  Of each marked day it reads the trades, or, where
+ * all that was touched lies behind the last one in the summary, those behind it; it stores their
+ * runs, for all trades and for each value of each dimension, and deletes exactly the
+ * marks that its snapshot saw.  A mark that comes later than the snapshot stays, and so does
+ * the truth.
+ *
+ * Today is settled up to a moment ago, as trades that are about to be committed would otherwise
+ * come before the end of a summary that is just made; a mark is left for what was left out.  A
+ * month is summed up from its days once it is over.  A month in which nothing is settled after
+ * it ended is found at the next step, as the last one before the present.
+ *
+ * A lock keeps two from settling at a time; the second goes home.  Nobody else waits for it.
+ */
+#include "trade.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "input.h"
+#include "owner.h"
+
+PG_FUNCTION_INFO_V1(tradekeep_settle_trade_stats);
+PG_FUNCTION_INFO_V1(tradekeep_settle_trades);
+PG_FUNCTION_INFO_V1(tradekeep_rebuild_trade_stats);
+
+/* Of the advisory locks of ours. */
+#define LOCK_SETTLE		8
+
+/* How long a trade may take from its closed_at to its commit without making us read its day again. */
+#define SETTLE_LAG		INT64CONST(100000)
+
+#define WHERE_IN_SPAN(alias) \
+	" WHERE " alias ".span OPERATOR(pg_catalog.=) $1 AND " alias ".start OPERATOR(pg_catalog.>=) $2" \
+	" AND " alias ".start OPERATOR(pg_catalog.<) $3"
+
+static Statement select_spans = {
+	.sql = "SELECT " SPAN_COLUMN_LIST " FROM tradekeep.trade_span AS s" WHERE_IN_SPAN("s")
+	" ORDER BY s.start",
+	.nargs = 3,
+	.argtypes = {CHAROID, DATEOID, DATEOID}
+};
+static Statement delete_spans = {
+	.sql = "DELETE FROM tradekeep.trade_span AS s" WHERE_IN_SPAN("s"),
+	.nargs = 3,
+	.argtypes = {CHAROID, DATEOID, DATEOID}
+};
+static Statement upsert_span = {
+	.sql = "INSERT INTO tradekeep.trade_span (" SPAN_COLUMN_LIST ") VALUES ($1, $2, $3, $4, $5, $6,"
+	" $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)"
+	" ON CONFLICT (dimension, value, span, start) DO UPDATE SET trades = excluded.trades,"
+	" wins = excluded.wins, losses = excluded.losses, held = excluded.held,"
+	" first_at = excluded.first_at, last_at = excluded.last_at, total = excluded.total,"
+	" profit = excluded.profit, loss = excluded.loss, squares = excluded.squares,"
+	" best = excluded.best, worst = excluded.worst, peak = excluded.peak, low = excluded.low,"
+	" drawdown = excluded.drawdown, drawdown_peak = excluded.drawdown_peak,"
+	" holding = excluded.holding, day_squares = excluded.day_squares,"
+	" day_loss_squares = excluded.day_loss_squares, symbols = excluded.symbols,"
+	" symbol_pnl = excluded.symbol_pnl",
+	.nargs = 25,
+	.argtypes = {TEXTOID, TEXTOID, CHAROID, DATEOID, INT8OID, INT8OID, INT8OID, INT8OID,
+		TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID,
+		NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID,
+	NUMERICOID, TEXTARRAYOID, NUMERICARRAYOID}
+};
+static Statement delete_marks = {
+	.sql = "DELETE FROM tradekeep.trade_mark AS m WHERE m.first OPERATOR(pg_catalog.>=) $1"
+	" AND m.first OPERATOR(pg_catalog.<) $2",
+	.nargs = 2,
+	.argtypes = {TIMESTAMPTZOID, TIMESTAMPTZOID}
+};
+static Statement select_first_trade = {
+	.sql = "SELECT pg_catalog.min(t.closed_at) FROM tradekeep.trade AS t"
+	" WHERE t.closed_at OPERATOR(pg_catalog.>=) $1 AND t.closed_at OPERATOR(pg_catalog.<) $2",
+	.nargs = 2,
+	.argtypes = {TIMESTAMPTZOID, TIMESTAMPTZOID}
+};
+
+/* The last month before $1 with trades, if it is not summed up. */
+static Statement select_unbuilt = {
+	.sql = "SELECT l.month FROM (SELECT pg_catalog.max(s.start) AS last,"
+	" pg_catalog.date_trunc('month', pg_catalog.max(s.start)::pg_catalog.timestamp)::pg_catalog.date"
+	" AS month FROM tradekeep.trade_span AS s WHERE s.dimension OPERATOR(pg_catalog.=) ''"
+	" AND s.value OPERATOR(pg_catalog.=) '' AND s.span OPERATOR(pg_catalog.=) 'd'"
+	" AND s.start OPERATOR(pg_catalog.<) $1) AS l WHERE l.last IS NOT NULL AND NOT EXISTS ("
+	"SELECT FROM tradekeep.trade_span AS s WHERE s.dimension OPERATOR(pg_catalog.=) ''"
+	" AND s.value OPERATOR(pg_catalog.=) '' AND s.span OPERATOR(pg_catalog.=) 'm'"
+	" AND s.start OPERATOR(pg_catalog.=) l.month)",
+	.nargs = 1,
+	.argtypes = {DATEOID}
+};
+static Statement delete_all_spans = {.sql = "DELETE FROM tradekeep.trade_span"};
+static Statement mark_all_days = {
+	.sql = "INSERT INTO tradekeep.trade_mark SELECT pg_catalog.min(t.closed_at)"
+	" FROM tradekeep.trade AS t WHERE t.closed_at IS NOT NULL"
+	" GROUP BY pg_catalog.date_bin('1 day', t.closed_at, '2000-01-01 00:00:00+00')"
+};
+
+/* The runs of a day or a month. */
+typedef struct Settling
+{
+	TimestampTz now;
+	HTAB	   *groups;
+	MemoryContext context;		/* of the groups; made anew for each day and month */
+	MemoryContext row_context;
+	bool		days;			/* what is read are days, to be appended to a month */
+	TimestampTz last;			/* of the stored summary of all trades; DT_NOBEGIN: none */
+} Settling;
+
+static void
+clear_groups(Settling *settling)
+{
+	MemoryContext context;
+
+	MemoryContextReset(settling->context);
+	context = MemoryContextSwitchTo(settling->context);
+	settling->groups = create_groups("tradekeep settling", sizeof(RunGroup));
+	MemoryContextSwitchTo(context);
+	settling->last = DT_NOBEGIN;
+}
+
+static RunGroup *
+group_of(Settling *settling, Dimension dimension, const text *value)
+{
+	MemoryContext context = MemoryContextSwitchTo(settling->context);
+	RunGroup	   *group = find_group(settling->groups, dimension, value);
+
+	MemoryContextSwitchTo(context);
+	return group;
+}
+
+/* Our own changes count, and are seen by what is read next. */
+static void
+see_changes(void)
+{
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+}
+
+static void
+read_settled(Statement *statement, Datum *values, const char *nulls,
+			 void (*take) (TupleTableSlot *, void *), Settling *settling)
+{
+	see_changes();
+	read_rows(statement, values, nulls, take, settling);
+}
+
+/* Runs a statement under the snapshot of the step. */
+static void
+change(Statement *statement, Datum *values, const char *nulls)
+{
+	SPI_connect();
+	(void) execute_under(statement, values, nulls, GetActiveSnapshot());
+	SPI_finish();
+}
+
+static void
+take_span(TupleTableSlot *slot, void *argument)
+{
+	Settling   *settling = argument;
+	MemoryContext context = MemoryContextSwitchTo(settling->row_context);
+	Dimension	dimension = ALL_TRADES;
+	char	   *name;
+	Run			run;
+
+	MemoryContextReset(settling->row_context);
+	name = TextDatumGetCString(slot->tts_values[0]);
+	while (dimension < DIMENSIONS && strcmp(name, dimension_names[dimension]) != 0)
+		dimension++;
+	if (dimension == DIMENSIONS)
+		elog(ERROR, "unknown dimension \"%s\" in tradekeep.trade_span", name);
+	run_from_slot(&run, slot);
+	append_run(&group_of(settling, dimension, DatumGetTextPP(slot->tts_values[1]))->run, &run, true);
+	if (dimension == ALL_TRADES)
+		settling->last = run.last;
+	MemoryContextSwitchTo(context);
+}
+
+static void
+take_trade(TupleTableSlot *slot, void *argument)
+{
+	static const int columns[DIMENSIONS] = {
+		[BY_SYMBOL] = TRADE_SYMBOL,[BY_STRATEGY] = TRADE_STRATEGY,[BY_BOT] = TRADE_BOT
+	};
+	Settling   *settling = argument;
+	MemoryContext context = MemoryContextSwitchTo(settling->row_context);
+	ClosedTrade trade;
+
+	MemoryContextReset(settling->row_context);
+	trade_from_slot(&trade, slot);
+	for (Dimension i = ALL_TRADES; i < DIMENSIONS; i++)
+	{
+		RunGroup	   *group;
+
+		if (i != ALL_TRADES && slot->tts_isnull[columns[i]])
+			continue;
+		group = group_of(settling, i, i == ALL_TRADES ? cstring_to_text("") :
+						 DatumGetTextPP(slot->tts_values[columns[i]]));
+		append_trade(&group->run, &trade);
+		group->changed = true;
+	}
+	MemoryContextSwitchTo(context);
+}
+
+/* Stores the runs that changed; those of a month all did. */
+static void
+store_groups(Settling *settling, char span, DateADT start)
+{
+	MemoryContext context = MemoryContextSwitchTo(settling->row_context);
+	HASH_SEQ_STATUS scan;
+	RunGroup	   *group;
+
+	hash_seq_init(&scan, settling->groups);
+	while ((group = hash_seq_search(&scan)) != NULL)
+	{
+		Datum		values[SPAN_COLUMNS];
+		char		nulls[SPAN_COLUMNS];
+
+		if (span == SPAN_MONTH)
+			close_day(&group->run);
+		else if (!group->changed)
+			continue;
+		MemoryContextReset(settling->row_context);
+		memset(nulls, ' ', SPAN_KEY_COLUMNS);
+		values[0] = CStringGetTextDatum(dimension_names[group->key.dimension]);
+		values[1] = PointerGetDatum(group->key.value);
+		values[2] = CharGetDatum(span);
+		values[3] = DateADTGetDatum(start);
+		run_to_columns(&group->run, values + SPAN_KEY_COLUMNS, nulls + SPAN_KEY_COLUMNS);
+		change(&upsert_span, values, nulls);
+	}
+	MemoryContextSwitchTo(context);
+}
+
+static void
+read_spans(Settling *settling, DateADT from, DateADT until)
+{
+	Datum		values[] = {CharGetDatum(SPAN_DAY), DateADTGetDatum(from), DateADTGetDatum(until)};
+
+	clear_groups(settling);
+	read_settled(&select_spans, values, NULL, take_span, settling);
+}
+
+static void
+forget_spans(char span, DateADT from, DateADT until)
+{
+	Datum		values[] = {CharGetDatum(span), DateADTGetDatum(from), DateADTGetDatum(until)};
+
+	change(&delete_spans, values, NULL);
+}
+
+static void
+take_first_trade(TupleTableSlot *slot, void *argument)
+{
+	if (!slot->tts_isnull[0])
+		*(TimestampTz *) argument = DatumGetTimestampTz(slot->tts_values[0]);
+}
+
+/* Leaves a mark for the first of the trades of a day that were not settled. */
+static void
+mark_rest(TimestampTz from, TimestampTz until)
+{
+	Datum		values[] = {TimestampTzGetDatum(from), TimestampTzGetDatum(until)};
+	TimestampTz first = DT_NOEND;
+	Marks		rest = {0};
+
+	see_changes();
+	read_rows(&select_first_trade, values, NULL, take_first_trade, &first);
+	if (first == DT_NOEND)
+		return;
+	note_mark(&rest, first);
+	write_marks(&rest);
+}
+
+static void
+settle_day(Settling *settling, const Mark *mark)
+{
+	TimestampTz from = day_start(mark->day);
+	TimestampTz end = day_start(mark->day + 1);
+	TimestampTz until = mark->day == day_of(settling->now) ? settling->now - SETTLE_LAG : end;
+	Datum		values[5] = {TimestampTzGetDatum(from), TimestampTzGetDatum(end)};
+
+	change(&delete_marks, values, NULL);
+	read_spans(settling, mark->day, mark->day + 1);
+	if (mark->first <= settling->last)
+	{
+		forget_spans(SPAN_DAY, mark->day, mark->day + 1);
+		clear_groups(settling);
+	}
+	if (settling->last != DT_NOBEGIN)
+		from = settling->last + 1;
+	until = Max(until, from);
+	values[0] = TimestampTzGetDatum(from);
+	values[1] = TimestampTzGetDatum(until);
+	read_settled(&select_trades, values, "  nnn", take_trade, settling);
+	store_groups(settling, SPAN_DAY, mark->day);
+	if (until < end)
+		mark_rest(until, end);
+}
+
+/* Sums up a month from its days, if it is over. */
+static void
+settle_month(Settling *settling, DateADT month)
+{
+	DateADT		end = next_month(month);
+
+	forget_spans(SPAN_MONTH, month, month + 1);
+	if (day_start(end) > settling->now)
+		return;
+	read_spans(settling, month, end);
+	store_groups(settling, SPAN_MONTH, month);
+}
+
+static void
+take_month(TupleTableSlot *slot, void *argument)
+{
+	*(DateADT *) argument = DatumGetDateADT(slot->tts_values[0]);
+}
+
+/* A month that ended with nothing settled in it since. */
+static void
+settle_ended_month(Settling *settling)
+{
+	Datum		values[] = {DateADTGetDatum(month_start(day_of(settling->now)))};
+	DateADT		month = DATEVAL_NOBEGIN;
+
+	see_changes();
+	read_rows(&select_unbuilt, values, NULL, take_month, &month);
+	if (month != DATEVAL_NOBEGIN)
+		settle_month(settling, month);
+}
+
+/* Settles the first marked month from a day on; DATEVAL_NOEND when there is none. */
+static DateADT
+settle_next(Settling *settling, DateADT from)
+{
+	Marks		marks;
+	DateADT		month = DATEVAL_NOEND;
+
+	read_marks(&marks);
+	for (int i = 0; i < marks.nmarks; i++)
+	{
+		const Mark *mark = &marks.marks[i];
+
+		if (mark->day < from)
+			continue;
+		if (month == DATEVAL_NOEND)
+			month = month_start(mark->day);
+		else if (mark->day >= next_month(month))
+			break;
+		CHECK_FOR_INTERRUPTS();
+		settle_day(settling, mark);
+	}
+	if (month != DATEVAL_NOEND)
+		settle_month(settling, month);
+	return month;
+}
+
+static bool
+lock_settling(bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_SETTLE);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+begin_settling(Settling *settling)
+{
+	settling->now = GetCurrentTimestamp();
+	settling->context = AllocSetContextCreate(CurrentMemoryContext, "tradekeep settling",
+											  ALLOCSET_DEFAULT_SIZES);
+	settling->row_context = AllocSetContextCreate(CurrentMemoryContext, "tradekeep row",
+												  ALLOCSET_DEFAULT_SIZES);
+	clear_groups(settling);
+	/* One snapshot for all of it, taken behind the lock where the isolation level lets us. */
+	PushCopiedSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() :
+					   GetLatestSnapshot());
+}
+
+static void
+end_settling(Settling *settling)
+{
+	PopActiveSnapshot();
+	MemoryContextDelete(settling->row_context);
+	MemoryContextDelete(settling->context);
+}
+
+/* A step in the current transaction, with the rights of the extension's owner. */
+static DateADT
+settle_step(DateADT from)
+{
+	Settling	settling;
+	OwnerScope	scope;
+	DateADT		month;
+
+	if (!lock_settling(false))
+		return DATEVAL_NOEND;
+	enter_extension(&scope);
+	begin_settling(&settling);
+	settle_ended_month(&settling);
+	month = settle_next(&settling, from);
+	end_settling(&settling);
+	leave_owner(&scope);
+	return month;
+}
+
+Datum
+tradekeep_settle_trade_stats(PG_FUNCTION_ARGS)
+{
+	DateADT		month;
+
+	require_writable("tradekeep.settle_trade_stats");
+	month = settle_step(PG_ARGISNULL(0) ? DATEVAL_NOBEGIN : PG_GETARG_DATEADT(0));
+	if (month == DATEVAL_NOEND)
+		PG_RETURN_NULL();
+	PG_RETURN_DATEADT(month);
+}
+
+Datum
+tradekeep_settle_trades(PG_FUNCTION_ARGS)
+{
+	CallContext *context = (CallContext *) fcinfo->context;
+	bool		atomic = context == NULL || !IsA(context, CallContext) || context->atomic;
+	DateADT		month = DATEVAL_NOBEGIN;
+
+	require_writable("tradekeep.settle_trades");
+	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
+	for (;;)
+	{
+		/* What is written meanwhile into months that were passed waits for the next call. */
+		month = settle_step(month);
+		if (month == DATEVAL_NOEND)
+			break;
+		month = next_month(month);
+		if (!atomic)
+			SPI_commit();
+	}
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+Datum
+tradekeep_rebuild_trade_stats(PG_FUNCTION_ARGS)
+{
+	Settling	settling;
+	OwnerScope	scope;
+	DateADT		month = DATEVAL_NOBEGIN;
+	int64		months = 0;
+
+	require_writable("tradekeep.rebuild_trade_stats");
+	(void) lock_settling(true);
+	enter_extension(&scope);
+	begin_settling(&settling);
+	change(&delete_all_spans, NULL, NULL);
+	change(&mark_all_days, NULL, NULL);
+	see_changes();
+	while ((month = settle_next(&settling, month)) != DATEVAL_NOEND)
+	{
+		month = next_month(month);
+		months++;
+		see_changes();
+	}
+	end_settling(&settling);
+	leave_owner(&scope);
+	PG_RETURN_INT64(months);
+}
