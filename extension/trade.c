@@ -100,8 +100,9 @@ static Statement select_trade = {
 static Statement close_open_trade = {
 	.sql = "UPDATE tradekeep.trade AS t SET exit_price = $3, closed_at = $4,"
 	" fee = coalesce($5, t.fee), exit_reason = $6, pnl = " STORED_PNL ","
-	" pnl_ratio = " STORED_PNL " OPERATOR(pg_catalog./)"
-	" nullif(t.entry_price OPERATOR(pg_catalog.*) t.quantity, 0)"
+	" pnl_ratio = pg_catalog.trim_scale(" STORED_PNL " OPERATOR(pg_catalog./) CASE WHEN"
+	" t.entry_price OPERATOR(pg_catalog.<>) 0 THEN t.entry_price OPERATOR(pg_catalog.*) t.quantity"
+	" END)"
 	" WHERE t.bot OPERATOR(pg_catalog.=) $1 AND t.trade_id OPERATOR(pg_catalog.=) $2"
 	" AND t.closed_at IS NULL",
 	.nargs = 6,
@@ -286,8 +287,9 @@ complete_trade(Trade *trade)
 		nulls[PNL_RATIO] = compare_numeric(NumericGetDatum(stake),
 										   NumericGetDatum(int64_to_numeric(0))) == 0;
 		if (!nulls[PNL_RATIO])
-			values[PNL_RATIO] = NumericGetDatum(numeric_div_opt_error(DatumGetNumeric(values[PNL]),
-																	  stake, NULL));
+			values[PNL_RATIO] = DirectFunctionCall1(numeric_trim_scale,
+													DirectFunctionCall2(numeric_div, values[PNL],
+																		NumericGetDatum(stake)));
 	}
 }
 
@@ -356,16 +358,18 @@ same_value(int column, Datum a, Datum b)
 	}
 }
 
-/* Of a trade that is added open, a stored one may have been closed since. */
+/* A stored trade may have been closed since it was added open, unless that is to be taken back. */
 static bool
-same_trade(const Trade *stored, const Trade *incoming)
+same_trade(const Trade *stored, const Trade *incoming, bool strictly)
 {
+	bool		closed_since = !strictly && incoming->nulls[CLOSED_AT] && !stored->nulls[CLOSED_AT];
+
 	for (int i = 0; i < COLUMNS; i++)
 	{
 		bool		of_closing = i == EXIT_PRICE || i == FEE || i == CLOSED_AT || i == PNL ||
-			i == PNL_RATIO || i == EXIT_REASON;
+		i == PNL_RATIO || i == EXIT_REASON;
 
-		if (of_closing && incoming->nulls[CLOSED_AT] && !stored->nulls[CLOSED_AT])
+		if (of_closing && closed_since)
 			continue;
 		if (stored->nulls[i] != incoming->nulls[i] ||
 			(!stored->nulls[i] && !same_value(i, stored->values[i], incoming->values[i])))
@@ -435,7 +439,7 @@ static bool
 store_trade(const Trade *trade, bool replace)
 {
 	static const char *const hint = "A trade is added once. close_trade() closes an open one,"
-		" and replace => true corrects one.";
+	" and replace => true corrects one.";
 	Trade		copy = *trade;
 	char		nulls[COLUMNS];
 	Trade		stored;
@@ -444,7 +448,7 @@ store_trade(const Trade *trade, bool replace)
 
 	for (int i = 0; i < COLUMNS; i++)
 		nulls[i] = trade->nulls[i] ? 'n' : ' ';
-	if (known && same_trade(&stored, trade))
+	if (known && same_trade(&stored, trade, replace))
 		return false;
 	if (known && !replace)
 		refuse_conflict(trade, hint);
@@ -458,7 +462,7 @@ store_trade(const Trade *trade, bool replace)
 		/* Somebody else has it. */
 		if (select_stored(trade, &stored))
 		{
-			if (same_trade(&stored, trade))
+			if (same_trade(&stored, trade, replace))
 				break;
 			refuse_conflict(trade, hint);
 		}

@@ -111,8 +111,8 @@ extern void begin_run(Run *run, bool symbols);
 extern void append_trade(Run *run, const ClosedTrade *trade);
 extern void close_day(Run *run);
 
-/* Appends a run of whole days; of one day, which stays open, when `one_day` says so. */
-extern void append_run(Run *run, const Run *next, bool one_day);
+/* Appends a run of whole days, or one of a day or of a part of it, which stays open then. */
+extern void append_run(Run *run, const Run *next, bool in_day);
 
 /* Columns of tradekeep.trade_span, all of them, and those before the run's. */
 #define SPAN_KEY_COLUMNS 4
@@ -122,6 +122,7 @@ extern void append_run(Run *run, const Run *next, bool one_day);
 	" loss, squares, best, worst, peak, low, drawdown, drawdown_peak, holding, day_squares," \
 	" day_loss_squares, symbols, symbol_pnl"
 
+#define SPAN_PART		'p'		/* of a day, of all trades */
 #define SPAN_DAY		'd'
 #define SPAN_MONTH		'm'
 

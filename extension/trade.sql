@@ -67,7 +67,7 @@ CREATE FUNCTION tradekeep.add_trade(trade_id text, strategy text, symbol text, s
 	AS 'MODULE_PATHNAME', 'tradekeep_add_trade' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION tradekeep.add_trade(text, text, text, text, numeric, numeric, numeric, numeric, numeric,
 	timestamptz, timestamptz, numeric, numeric, text, jsonb, text, boolean) IS
-'stores a trade, open without closed_at, closed with it: true, or false when the same trade is stored already (nothing is written). One that is stored with other figures is refused with TK010, or with replace corrected. A trade that was added open and closed since is the same to one added open again.
+'stores a trade, open without closed_at, closed with it: true, or false when the same trade is stored already (nothing is written). One that is stored with other figures is refused with TK010, or with replace corrected, and opened again if it is open now. Without replace, a trade that was added open and closed since is the same to one added open again.
 pnl null is calculate_pnl() of the figures, and pnl_ratio then pnl by entry_price * quantity.
 trade_id and symbol 1 to 512 bytes, strategy, exit_reason and bot up to 512, else TK002; times from 1900 to 2200, else TK004; side LONG or SHORT in any case, quantity and leverage above 0, all finite with up to 100 digits before and behind the point, closed_at not before opened_at, without closed_at no exit_price, pnl, pnl_ratio or exit_reason, with it a pnl or what it is reckoned from, else TK009.
 Waits while another transaction adds a trade of this key.';

@@ -45,14 +45,23 @@ to_double(Numeric value)
 static Numeric
 divide(Numeric value, int64 by)
 {
-	return numeric_div_opt_error(value, int64_to_numeric(by), NULL);
+	return DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale,
+											   DirectFunctionCall2(numeric_div,
+																   NumericGetDatum(value),
+																   NumericGetDatum(int64_to_numeric(by)))));
+}
+
+static Numeric
+multiply(Numeric value, int64 by)
+{
+	return numeric_mul_opt_error(value, int64_to_numeric(by), NULL);
 }
 
 /* n * sum(x^2) - sum(x)^2, which is never below zero. */
 static double
 spread(int64 n, Numeric sum, Numeric squares)
 {
-	Numeric		left = numeric_mul_opt_error(squares, int64_to_numeric(n), NULL);
+	Numeric		left = multiply(squares, n);
 	Numeric		right = numeric_mul_opt_error(sum, sum, NULL);
 
 	return to_double(numeric_sub_opt_error(left, right, NULL));
@@ -70,6 +79,20 @@ set_ratio(Datum *values, bool *nulls, int column, double ratio)
 {
 	if (isfinite(ratio))
 		set(values, nulls, column, Float8GetDatum(ratio));
+}
+
+/*
+ * (1 + payoff_ratio) * win_rate - 1 brought onto one denominator, so that nothing is lost where
+ * it comes close to 0.
+ */
+static double
+expectancy_ratio(const Run *run)
+{
+	Numeric		won = multiply(run->figures[PROFIT], run->losses);
+	Numeric		lost = multiply(run->figures[LOSS], run->trades - run->wins);
+
+	return to_double(numeric_add_opt_error(won, lost, NULL)) /
+		-to_double(multiply(run->figures[LOSS], run->trades));
 }
 
 /* What wins and losses are by themselves and to each other. */
@@ -93,8 +116,7 @@ set_averages(const Run *run, Datum *values, bool *nulls)
 	if (run->wins > 0 && run->losses > 0)
 	{
 		set_ratio(values, nulls, PAYOFF_RATIO, payoff);
-		set_ratio(values, nulls, EXPECTANCY_RATIO,
-				  (1 + payoff) * run->wins / run->trades - 1);
+		set_ratio(values, nulls, EXPECTANCY_RATIO, expectancy_ratio(run));
 	}
 	/* win_rate * average_win is profit / trades, and so on. */
 	set(values, nulls, EXPECTANCY, NumericGetDatum(divide(run->figures[TOTAL], run->trades)));
@@ -125,15 +147,15 @@ set_balance(const Run *run, int64 days, Numeric starting_balance, Datum *values,
 {
 	double		peak = to_double(numeric_add_opt_error(starting_balance,
 													   run->figures[DRAWDOWN_PEAK], NULL));
-	double		final = to_double(numeric_add_opt_error(starting_balance, run->figures[TOTAL],
-														NULL));
 	double		ratio = to_double(run->figures[DRAWDOWN]) / peak;
+	double		gain = to_double(run->figures[TOTAL]) / to_double(starting_balance);
 	double		growth;
 
 	set_ratio(values, nulls, MAX_DRAWDOWN_RATIO, ratio);
-	if (final <= 0 || ratio <= 0)
+	if (gain <= -1 || ratio <= 0)
 		return;
-	growth = pow(final / to_double(starting_balance), DAYS_PER_TRADING_YEAR / days) - 1;
+	/* (1 + gain)^(365 / days) - 1, small gains included */
+	growth = expm1(log1p(gain) * DAYS_PER_TRADING_YEAR / days);
 	set_ratio(values, nulls, CALMAR, growth / ratio);
 }
 

@@ -2,11 +2,10 @@
  * trade_read.c
  *		Statistics of a window: which summaries to use, and what to read besides.
  *
- * A window is cut into segments: months and days whose summaries hold, and stretches of which the
- * trades themselves are read, which are the ragged ends of the window and what is marked.  A month
- * that is marked, or not summed up, falls back to its days; a day that is marked before
- * the last trade of its summary falls back to its trades, and one that is marked behind that
- * adds to the summary what comes later.  Only days with trades have a summary, and what was never
+ * A window is cut into segments: months and days whose summaries hold, parts of days at its ragged
+ * ends, and stretches of which the trades themselves are read.  A month that is marked, or not summed up, falls back to its days; a day that is marked before
+ * the last trade of its summary falls back to its trades, or to its parts before the mark, and one
+ * that is marked behind that adds to the summary what comes later.  Only days with trades have a summary, and what was never
  * settled has a mark, so where there is neither there is nothing.
  *
  * Everything is read under the active snapshot, which is the one of the caller's statement: marks,
@@ -59,24 +58,25 @@ static Statement select_headers = {
 	.sql = "SELECT s.start, s.last_at" WHERE_SPAN
 	" AND s.value OPERATOR(pg_catalog.=) '' ORDER BY s.start",
 	.nargs = 4,
-	.argtypes = {TEXTOID, CHAROID, DATEOID, DATEOID}
+	.argtypes = {TEXTOID, CHAROID, TIMESTAMPOID, TIMESTAMPOID}
 };
 static Statement select_spans = {
 	.sql = "SELECT " SPAN_COLUMN_LIST WHERE_SPAN
 	" AND s.value OPERATOR(pg_catalog.=) $5 ORDER BY s.start",
 	.nargs = 5,
-	.argtypes = {TEXTOID, CHAROID, DATEOID, DATEOID, TEXTOID}
+	.argtypes = {TEXTOID, CHAROID, TIMESTAMPOID, TIMESTAMPOID, TEXTOID}
 };
 static Statement select_all_spans = {
 	.sql = "SELECT " SPAN_COLUMN_LIST WHERE_SPAN " ORDER BY s.start",
 	.nargs = 4,
-	.argtypes = {TEXTOID, CHAROID, DATEOID, DATEOID}
+	.argtypes = {TEXTOID, CHAROID, TIMESTAMPOID, TIMESTAMPOID}
 };
 
 typedef enum SegmentKind
 {
 	SEGMENT_MONTHS = SPAN_MONTH,
 	SEGMENT_DAYS = SPAN_DAY,
+	SEGMENT_PARTS = SPAN_PART,
 	SEGMENT_TRADES = 't'
 } SegmentKind;
 
@@ -103,7 +103,7 @@ typedef struct Question
 
 typedef struct Header
 {
-	DateADT		start;
+	TimestampTz start;
 	TimestampTz last;
 } Header;
 
@@ -114,7 +114,7 @@ typedef struct Reading
 	List	   *segments;
 	List	   *headers;		/* of the last query for them */
 	HTAB	   *groups;
-	bool		days;			/* the segment being read is of days */
+	bool		days;			/* the segment being read is of days or parts of them */
 	MemoryContext context;		/* for what stays, */
 	MemoryContext row_context;	/* and for what is of one row */
 } Reading;
@@ -223,22 +223,54 @@ take_header(TupleTableSlot *slot, void *argument)
 	MemoryContext context = MemoryContextSwitchTo(reading->context);
 	Header	   *header = palloc(sizeof(Header));
 
-	header->start = DatumGetDateADT(slot->tts_values[0]);
+	header->start = DatumGetTimestamp(slot->tts_values[0]);
 	header->last = DatumGetTimestampTz(slot->tts_values[1]);
 	reading->headers = lappend(reading->headers, header);
 	MemoryContextSwitchTo(context);
 }
 
-/* The headers of the days or months that begin within two days. */
+/* The headers of the spans that begin from one day on and before another. */
 static List *
 read_headers(Reading *reading, char span, DateADT from, DateADT until)
 {
-	Datum		values[] = {CStringGetTextDatum(""), CharGetDatum(span), DateADTGetDatum(from),
-	DateADTGetDatum(until)};
+	Datum		values[] = {CStringGetTextDatum(""), CharGetDatum(span),
+	TimestampGetDatum(day_start(from)), TimestampGetDatum(day_start(until))};
 
 	reading->headers = NIL;
 	read_rows(&select_headers, values, NULL, take_header, reading);
 	return reading->headers;
+}
+
+/*
+ * A day of which the window has only a part, or of which the summary holds only before a time.
+ * Before that all trades lie in its parts, if it has any; behind the last part there are some
+ * only if `rest` says so.
+ */
+static void
+cut_parts(Reading *reading, DateADT day, TimestampTz limit, bool rest)
+{
+	const Question *question = &reading->question;
+	TimestampTz from = day_start(day);
+	List	   *parts = NIL;
+	ListCell   *cell;
+
+	if (question->source == ALL_TRADES && question->group == ALL_TRADES)
+		parts = read_headers(reading, SPAN_PART, day, day + 1);
+	foreach(cell, parts)
+	{
+		const Header *part = lfirst(cell);
+		bool		within = question->from <= part->start && part->last < question->until;
+
+		if (part->last >= limit)
+		{
+			rest = true;
+			break;
+		}
+		add_segment(reading, within ? SEGMENT_PARTS : SEGMENT_TRADES, part->start, part->last + 1);
+		from = part->last + 1;
+	}
+	if (rest || parts == NIL)
+		add_segment(reading, SEGMENT_TRADES, from, day_start(day + 1));
 }
 
 /* A day with a summary or a mark, or both. */
@@ -249,9 +281,12 @@ cut_day(Reading *reading, DateADT day, const Header *header, const Mark *mark)
 	TimestampTz start = day_start(day);
 	TimestampTz end = day_start(day + 1);
 
-	if (header == NULL || question->from > start || header->last >= question->until ||
-		(mark != NULL && mark->first <= header->last))
+	if (header == NULL)
 		add_segment(reading, SEGMENT_TRADES, start, end);
+	else if (mark != NULL && mark->first <= header->last)
+		cut_parts(reading, day, mark->first, true);
+	else if (question->from > start || header->last >= question->until)
+		cut_parts(reading, day, header->last + 1, mark != NULL);
 	else
 	{
 		add_segment(reading, SEGMENT_DAYS, start, header->last + 1);
@@ -280,9 +315,9 @@ cut_days(Reading *reading, DateADT from, DateADT until)
 
 		if (header == NULL && mark == NULL)
 			break;
-		day = header == NULL ? mark->day : mark == NULL ? header->start :
-			Min(mark->day, header->start);
-		if (header != NULL && header->start > day)
+		day = header == NULL ? mark->day : mark == NULL ? day_of(header->start) :
+			Min(mark->day, day_of(header->start));
+		if (header != NULL && day_of(header->start) > day)
 			header = NULL;
 		if (mark != NULL && mark->day > day)
 			mark = NULL;
@@ -303,12 +338,12 @@ marked_between(const Marks *marks, DateADT from, DateADT until)
 
 /* A month whose summary can stand for all of its trades. */
 static bool
-month_holds(const Reading *reading, DateADT start, const Header *header)
+month_holds(const Reading *reading, DateADT month, const Header *header)
 {
 	const Question *question = &reading->question;
 
-	return question->from <= day_start(start) && header->last < question->until &&
-		!marked_between(&reading->marks, start, next_month(start));
+	return question->from <= header->start && header->last < question->until &&
+		!marked_between(&reading->marks, month, next_month(month));
 }
 
 static void
@@ -328,13 +363,14 @@ cut_window(Reading *reading)
 	foreach(cell, read_headers(reading, SPAN_MONTH, from, until))
 	{
 		const Header *header = lfirst(cell);
+		DateADT		month = day_of(header->start);
 
-		if (!month_holds(reading, header->start, header))
+		if (!month_holds(reading, month, header))
 			continue;
-		if (from < header->start)
-			cut_days(reading, from, header->start);
-		from = next_month(header->start);
-		add_segment(reading, SEGMENT_MONTHS, day_start(header->start), day_start(from));
+		if (from < month)
+			cut_days(reading, from, month);
+		from = next_month(month);
+		add_segment(reading, SEGMENT_MONTHS, header->start, day_start(from));
 	}
 	if (from < until)
 		cut_days(reading, from, until);
@@ -372,7 +408,7 @@ static Run *
 run_of(Reading *reading, const text *value)
 {
 	MemoryContext context = MemoryContextSwitchTo(reading->context);
-	RunGroup	   *group = find_group(reading->groups, reading->question.group, value);
+	RunGroup   *group = find_group(reading->groups, reading->question.group, value);
 
 	MemoryContextSwitchTo(context);
 	return &group->run;
@@ -429,10 +465,10 @@ read_segment(Reading *reading, const Segment *segment)
 	}
 	values[0] = CStringGetTextDatum(dimension_names[question->source]);
 	values[1] = CharGetDatum(segment->kind);
-	values[2] = DateADTGetDatum(day_of(segment->from));
-	values[3] = DateADTGetDatum(day_of(segment->until - 1) + 1);
+	values[2] = TimestampGetDatum(segment->from);
+	values[3] = TimestampGetDatum(segment->until);
 	values[4] = PointerGetDatum(question->value);
-	reading->days = segment->kind == SEGMENT_DAYS;
+	reading->days = segment->kind != SEGMENT_MONTHS;
 	read_rows(question->value != NULL ? &select_spans : &select_all_spans, values, nulls, take_span,
 			  reading);
 }
@@ -442,7 +478,7 @@ static void
 read_window(Reading *reading)
 {
 	HASH_SEQ_STATUS scan;
-	RunGroup	   *group;
+	RunGroup   *group;
 	ListCell   *cell;
 
 	reading->context = CurrentMemoryContext;
@@ -543,7 +579,7 @@ answer(const Question *question, const RunGroup *group, Datum *values, bool *nul
 {
 	const Run  *run = &group->run;
 	const text *symbol = question->group == BY_SYMBOL ? group->key.value :
-		question->filters[BY_SYMBOL];
+	question->filters[BY_SYMBOL];
 
 	run_metrics(run, window_days(question, run), question->starting_balance, values, nulls);
 	nulls[METRIC_TOP_SYMBOLS] = run->trades == 0;
@@ -599,8 +635,8 @@ tradekeep_stats_by(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Reading		reading = {0};
 	HASH_SEQ_STATUS scan;
-	RunGroup	  **groups;
-	RunGroup	   *group;
+	RunGroup  **groups;
+	RunGroup   *group;
 	int			ngroups = 0;
 
 	InitMaterializedSRF(fcinfo, 0);

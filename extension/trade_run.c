@@ -84,7 +84,7 @@ find_group(HTAB *groups, Dimension dimension, const text *value)
 {
 	GroupKey	key = {.dimension = dimension,.value = value};
 	bool		found;
-	RunGroup	   *group = hash_search(groups, &key, HASH_ENTER, &found);
+	RunGroup   *group = hash_search(groups, &key, HASH_ENTER, &found);
 
 	if (!found)
 	{
@@ -314,7 +314,7 @@ merge_extremes(Run *run, const Run *next)
 }
 
 void
-append_run(Run *run, const Run *next, bool one_day)
+append_run(Run *run, const Run *next, bool in_day)
 {
 	static const Figure sums[] = {TOTAL, PROFIT, LOSS, SQUARES, HOLDING};
 	MemoryContext context;
@@ -333,10 +333,11 @@ append_run(Run *run, const Run *next, bool one_day)
 	run->wins += next->wins;
 	run->losses += next->losses;
 	run->held += next->held;
-	if (one_day)
+	if (in_day)
 	{
-		open_day(run, day_of(next->first));
-		copy(run, DAY_TOTAL, next->figures[TOTAL]);
+		if (!run->day_open || run->day != day_of(next->first))
+			open_day(run, day_of(next->first));
+		add(run, DAY_TOTAL, next->figures[TOTAL]);
 	}
 	else
 	{

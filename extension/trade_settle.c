@@ -36,6 +36,9 @@ PG_FUNCTION_INFO_V1(tradekeep_rebuild_trade_stats);
 /* Of the advisory locks of ours. */
 #define LOCK_SETTLE		8
 
+/* At the ends of a window, so many trades and a few more are read, however many a day has. */
+#define PART_TRADES		256
+
 /* How long a trade may take from its closed_at to its commit without making us read its day again. */
 #define SETTLE_LAG		INT64CONST(100000)
 
@@ -47,12 +50,12 @@ static Statement select_spans = {
 	.sql = "SELECT " SPAN_COLUMN_LIST " FROM tradekeep.trade_span AS s" WHERE_IN_SPAN("s")
 	" ORDER BY s.start",
 	.nargs = 3,
-	.argtypes = {CHAROID, DATEOID, DATEOID}
+	.argtypes = {CHAROID, TIMESTAMPOID, TIMESTAMPOID}
 };
 static Statement delete_spans = {
 	.sql = "DELETE FROM tradekeep.trade_span AS s" WHERE_IN_SPAN("s"),
 	.nargs = 3,
-	.argtypes = {CHAROID, DATEOID, DATEOID}
+	.argtypes = {CHAROID, TIMESTAMPOID, TIMESTAMPOID}
 };
 static Statement upsert_span = {
 	.sql = "INSERT INTO tradekeep.trade_span (" SPAN_COLUMN_LIST ") VALUES ($1, $2, $3, $4, $5, $6,"
@@ -67,7 +70,7 @@ static Statement upsert_span = {
 	" day_loss_squares = excluded.day_loss_squares, symbols = excluded.symbols,"
 	" symbol_pnl = excluded.symbol_pnl",
 	.nargs = 25,
-	.argtypes = {TEXTOID, TEXTOID, CHAROID, DATEOID, INT8OID, INT8OID, INT8OID, INT8OID,
+	.argtypes = {TEXTOID, TEXTOID, CHAROID, TIMESTAMPOID, INT8OID, INT8OID, INT8OID, INT8OID,
 		TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID,
 		NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID,
 	NUMERICOID, TEXTARRAYOID, NUMERICARRAYOID}
@@ -87,16 +90,15 @@ static Statement select_first_trade = {
 
 /* The last month before $1 with trades, if it is not summed up. */
 static Statement select_unbuilt = {
-	.sql = "SELECT l.month FROM (SELECT pg_catalog.max(s.start) AS last,"
-	" pg_catalog.date_trunc('month', pg_catalog.max(s.start)::pg_catalog.timestamp)::pg_catalog.date"
+	.sql = "SELECT l.month FROM (SELECT pg_catalog.date_trunc('month', pg_catalog.max(s.start))"
 	" AS month FROM tradekeep.trade_span AS s WHERE s.dimension OPERATOR(pg_catalog.=) ''"
 	" AND s.value OPERATOR(pg_catalog.=) '' AND s.span OPERATOR(pg_catalog.=) 'd'"
-	" AND s.start OPERATOR(pg_catalog.<) $1) AS l WHERE l.last IS NOT NULL AND NOT EXISTS ("
+	" AND s.start OPERATOR(pg_catalog.<) $1) AS l WHERE l.month IS NOT NULL AND NOT EXISTS ("
 	"SELECT FROM tradekeep.trade_span AS s WHERE s.dimension OPERATOR(pg_catalog.=) ''"
 	" AND s.value OPERATOR(pg_catalog.=) '' AND s.span OPERATOR(pg_catalog.=) 'm'"
 	" AND s.start OPERATOR(pg_catalog.=) l.month)",
 	.nargs = 1,
-	.argtypes = {DATEOID}
+	.argtypes = {TIMESTAMPOID}
 };
 static Statement delete_all_spans = {.sql = "DELETE FROM tradekeep.trade_span"};
 static Statement mark_all_days = {
@@ -112,8 +114,9 @@ typedef struct Settling
 	HTAB	   *groups;
 	MemoryContext context;		/* of the groups; made anew for each day and month */
 	MemoryContext row_context;
-	bool		days;			/* what is read are days, to be appended to a month */
 	TimestampTz last;			/* of the stored summary of all trades; DT_NOBEGIN: none */
+	List	   *parts;			/* runs of all trades of the day, but those that stay as they are */
+	bool		parted;			/* they are stored */
 } Settling;
 
 static void
@@ -126,13 +129,15 @@ clear_groups(Settling *settling)
 	settling->groups = create_groups("tradekeep settling", sizeof(RunGroup));
 	MemoryContextSwitchTo(context);
 	settling->last = DT_NOBEGIN;
+	settling->parts = NIL;
+	settling->parted = false;
 }
 
 static RunGroup *
 group_of(Settling *settling, Dimension dimension, const text *value)
 {
 	MemoryContext context = MemoryContextSwitchTo(settling->context);
-	RunGroup	   *group = find_group(settling->groups, dimension, value);
+	RunGroup   *group = find_group(settling->groups, dimension, value);
 
 	MemoryContextSwitchTo(context);
 	return group;
@@ -164,6 +169,19 @@ change(Statement *statement, Datum *values, const char *nulls)
 }
 
 static void
+add_part(Settling *settling, const Run *stored)
+{
+	MemoryContext context = MemoryContextSwitchTo(settling->context);
+	Run		   *part = palloc(sizeof(Run));
+
+	begin_run(part, true);
+	if (stored != NULL)
+		append_run(part, stored, true);
+	settling->parts = lappend(settling->parts, part);
+	MemoryContextSwitchTo(context);
+}
+
+static void
 take_span(TupleTableSlot *slot, void *argument)
 {
 	Settling   *settling = argument;
@@ -181,8 +199,23 @@ take_span(TupleTableSlot *slot, void *argument)
 	run_from_slot(&run, slot);
 	append_run(&group_of(settling, dimension, DatumGetTextPP(slot->tts_values[1]))->run, &run, true);
 	if (dimension == ALL_TRADES)
+	{
 		settling->last = run.last;
+		settling->parts = NIL;
+		add_part(settling, &run);
+	}
 	MemoryContextSwitchTo(context);
+}
+
+/* Trades of one time stay together, as windows end between times. */
+static void
+append_to_part(Settling *settling, const ClosedTrade *trade)
+{
+	const Run  *last = settling->parts == NIL ? NULL : llast(settling->parts);
+
+	if (last == NULL || (last->trades >= PART_TRADES && trade->closed_at > last->last))
+		add_part(settling, NULL);
+	append_trade(llast(settling->parts), trade);
 }
 
 static void
@@ -193,17 +226,20 @@ take_trade(TupleTableSlot *slot, void *argument)
 	};
 	Settling   *settling = argument;
 	MemoryContext context = MemoryContextSwitchTo(settling->row_context);
+	const text *no_value;
 	ClosedTrade trade;
 
 	MemoryContextReset(settling->row_context);
+	no_value = cstring_to_text("");
 	trade_from_slot(&trade, slot);
+	append_to_part(settling, &trade);
 	for (Dimension i = ALL_TRADES; i < DIMENSIONS; i++)
 	{
-		RunGroup	   *group;
+		RunGroup   *group;
 
 		if (i != ALL_TRADES && slot->tts_isnull[columns[i]])
 			continue;
-		group = group_of(settling, i, i == ALL_TRADES ? cstring_to_text("") :
+		group = group_of(settling, i, i == ALL_TRADES ? no_value :
 						 DatumGetTextPP(slot->tts_values[columns[i]]));
 		append_trade(&group->run, &trade);
 		group->changed = true;
@@ -211,49 +247,102 @@ take_trade(TupleTableSlot *slot, void *argument)
 	MemoryContextSwitchTo(context);
 }
 
+static void
+store_run(Settling *settling, Dimension dimension, const text *value, char span, TimestampTz start,
+		  const Run *run)
+{
+	MemoryContext context = MemoryContextSwitchTo(settling->row_context);
+	Datum		values[SPAN_COLUMNS];
+	char		nulls[SPAN_COLUMNS];
+
+	MemoryContextReset(settling->row_context);
+	memset(nulls, ' ', SPAN_KEY_COLUMNS);
+	values[0] = CStringGetTextDatum(dimension_names[dimension]);
+	values[1] = PointerGetDatum(value);
+	values[2] = CharGetDatum(span);
+	values[3] = TimestampGetDatum(start);
+	run_to_columns(run, values + SPAN_KEY_COLUMNS, nulls + SPAN_KEY_COLUMNS);
+	change(&upsert_span, values, nulls);
+	MemoryContextSwitchTo(context);
+}
+
 /* Stores the runs that changed; those of a month all did. */
 static void
 store_groups(Settling *settling, char span, DateADT start)
 {
-	MemoryContext context = MemoryContextSwitchTo(settling->row_context);
 	HASH_SEQ_STATUS scan;
-	RunGroup	   *group;
+	RunGroup   *group;
 
 	hash_seq_init(&scan, settling->groups);
 	while ((group = hash_seq_search(&scan)) != NULL)
 	{
-		Datum		values[SPAN_COLUMNS];
-		char		nulls[SPAN_COLUMNS];
-
 		if (span == SPAN_MONTH)
 			close_day(&group->run);
 		else if (!group->changed)
 			continue;
-		MemoryContextReset(settling->row_context);
-		memset(nulls, ' ', SPAN_KEY_COLUMNS);
-		values[0] = CStringGetTextDatum(dimension_names[group->key.dimension]);
-		values[1] = PointerGetDatum(group->key.value);
-		values[2] = CharGetDatum(span);
-		values[3] = DateADTGetDatum(start);
-		run_to_columns(&group->run, values + SPAN_KEY_COLUMNS, nulls + SPAN_KEY_COLUMNS);
-		change(&upsert_span, values, nulls);
+		store_run(settling, group->key.dimension, group->key.value, span, day_start(start),
+				  &group->run);
 	}
-	MemoryContextSwitchTo(context);
 }
 
+/* A day that is but one part needs none. */
+static void
+store_parts(Settling *settling)
+{
+	const text *value = cstring_to_text("");
+	ListCell   *cell;
+
+	if (list_length(settling->parts) < 2 && !settling->parted)
+		return;
+	foreach(cell, settling->parts)
+	{
+		const Run  *part = lfirst(cell);
+
+		store_run(settling, ALL_TRADES, value, SPAN_PART, part->first, part);
+	}
+}
+
+/* Reads the summaries of days. */
 static void
 read_spans(Settling *settling, DateADT from, DateADT until)
 {
-	Datum		values[] = {CharGetDatum(SPAN_DAY), DateADTGetDatum(from), DateADTGetDatum(until)};
+	Datum		values[] = {CharGetDatum(SPAN_DAY), TimestampGetDatum(day_start(from)),
+	TimestampGetDatum(day_start(until))};
 
 	clear_groups(settling);
 	read_settled(&select_spans, values, NULL, take_span, settling);
 }
 
+/* The last one may go on. */
+static void
+take_part(TupleTableSlot *slot, void *argument)
+{
+	Settling   *settling = argument;
+	MemoryContext context = MemoryContextSwitchTo(settling->row_context);
+	Run			run;
+
+	MemoryContextReset(settling->row_context);
+	run_from_slot(&run, slot);
+	settling->parts = NIL;
+	add_part(settling, &run);
+	settling->parted = true;
+	MemoryContextSwitchTo(context);
+}
+
+static void
+read_parts(Settling *settling, DateADT day)
+{
+	Datum		values[] = {CharGetDatum(SPAN_PART), TimestampGetDatum(day_start(day)),
+	TimestampGetDatum(day_start(day + 1))};
+
+	read_settled(&select_spans, values, NULL, take_part, settling);
+}
+
 static void
 forget_spans(char span, DateADT from, DateADT until)
 {
-	Datum		values[] = {CharGetDatum(span), DateADTGetDatum(from), DateADTGetDatum(until)};
+	Datum		values[] = {CharGetDatum(span), TimestampGetDatum(day_start(from)),
+	TimestampGetDatum(day_start(until))};
 
 	change(&delete_spans, values, NULL);
 }
@@ -287,22 +376,26 @@ settle_day(Settling *settling, const Mark *mark)
 	TimestampTz from = day_start(mark->day);
 	TimestampTz end = day_start(mark->day + 1);
 	TimestampTz until = mark->day == day_of(settling->now) ? settling->now - SETTLE_LAG : end;
-	Datum		values[5] = {TimestampTzGetDatum(from), TimestampTzGetDatum(end)};
+	Datum		values[5] = {0};
 
-	change(&delete_marks, values, NULL);
 	read_spans(settling, mark->day, mark->day + 1);
 	if (mark->first <= settling->last)
 	{
 		forget_spans(SPAN_DAY, mark->day, mark->day + 1);
+		forget_spans(SPAN_PART, mark->day, mark->day + 1);
 		clear_groups(settling);
 	}
 	if (settling->last != DT_NOBEGIN)
+	{
 		from = settling->last + 1;
+		read_parts(settling, mark->day);
+	}
 	until = Max(until, from);
 	values[0] = TimestampTzGetDatum(from);
 	values[1] = TimestampTzGetDatum(until);
 	read_settled(&select_trades, values, "  nnn", take_trade, settling);
 	store_groups(settling, SPAN_DAY, mark->day);
+	store_parts(settling);
 	if (until < end)
 		mark_rest(until, end);
 }
@@ -323,14 +416,14 @@ settle_month(Settling *settling, DateADT month)
 static void
 take_month(TupleTableSlot *slot, void *argument)
 {
-	*(DateADT *) argument = DatumGetDateADT(slot->tts_values[0]);
+	*(DateADT *) argument = day_of(DatumGetTimestamp(slot->tts_values[0]));
 }
 
 /* A month that ended with nothing settled in it since. */
 static void
 settle_ended_month(Settling *settling)
 {
-	Datum		values[] = {DateADTGetDatum(month_start(day_of(settling->now)))};
+	Datum		values[] = {TimestampGetDatum(day_start(month_start(day_of(settling->now))))};
 	DateADT		month = DATEVAL_NOBEGIN;
 
 	see_changes();
@@ -339,29 +432,35 @@ settle_ended_month(Settling *settling)
 		settle_month(settling, month);
 }
 
+static void
+forget_marks(DateADT from, DateADT until)
+{
+	Datum		values[] = {TimestampTzGetDatum(day_start(from)), TimestampTzGetDatum(day_start(until))};
+
+	change(&delete_marks, values, NULL);
+}
+
 /* Settles the first marked month from a day on; DATEVAL_NOEND when there is none. */
 static DateADT
 settle_next(Settling *settling, DateADT from)
 {
 	Marks		marks;
-	DateADT		month = DATEVAL_NOEND;
+	DateADT		month;
+	int			i = 0;
 
 	read_marks(&marks);
-	for (int i = 0; i < marks.nmarks; i++)
+	while (i < marks.nmarks && marks.marks[i].day < from)
+		i++;
+	if (i == marks.nmarks)
+		return DATEVAL_NOEND;
+	month = month_start(marks.marks[i].day);
+	forget_marks(marks.marks[i].day, next_month(month));
+	for (; i < marks.nmarks && marks.marks[i].day < next_month(month); i++)
 	{
-		const Mark *mark = &marks.marks[i];
-
-		if (mark->day < from)
-			continue;
-		if (month == DATEVAL_NOEND)
-			month = month_start(mark->day);
-		else if (mark->day >= next_month(month))
-			break;
 		CHECK_FOR_INTERRUPTS();
-		settle_day(settling, mark);
+		settle_day(settling, &marks.marks[i]);
 	}
-	if (month != DATEVAL_NOEND)
-		settle_month(settling, month);
+	settle_month(settling, month);
 	return month;
 }
 

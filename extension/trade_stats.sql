@@ -10,7 +10,7 @@ CREATE TABLE tradekeep.trade_span (
 	dimension text COLLATE "C" NOT NULL,
 	value text COLLATE "C" NOT NULL,
 	span "char" NOT NULL,
-	start date NOT NULL,
+	start timestamp NOT NULL,
 	trades bigint NOT NULL,
 	wins bigint NOT NULL,
 	losses bigint NOT NULL,
@@ -35,7 +35,8 @@ CREATE TABLE tradekeep.trade_span (
 	PRIMARY KEY (dimension, value, span, start)
 ) USING heap WITH (fillfactor = 80);
 COMMENT ON TABLE tradekeep.trade_span IS
-'summaries of the closed trades of a UTC day (span d) or a month that is over (m): of all (dimension empty), and of each symbol, strategy and bot. A day''s holds up to the last_at of all trades, unless a mark lies at or before it';
+'summaries of the closed trades of a UTC day (span d) or a month that is over (m): of all (dimension empty), and of each symbol, strategy and bot; and of all in the parts of a day that has many (p). A day''s holds up to the last_at of all trades, unless a mark lies at or before it';
+COMMENT ON COLUMN tradekeep.trade_span.start IS 'in UTC; of a part, its first closed_at';
 COMMENT ON COLUMN tradekeep.trade_span.peak IS 'highest sum of pnl since the start, at least 0; low: the lowest, at most 0';
 COMMENT ON COLUMN tradekeep.trade_span.drawdown_peak IS 'the sum of pnl from which the drawdown fell';
 COMMENT ON COLUMN tradekeep.trade_span.holding IS 'microseconds from opened_at to closed_at, of the held trades that have both';
@@ -151,11 +152,11 @@ BEGIN ATOMIC
 	WITH marked AS MATERIALIZED (
 		SELECT DISTINCT (m.first AT TIME ZONE 'UTC')::date AS day FROM tradekeep.trade_mark AS m),
 	traded AS MATERIALIZED (
-		SELECT s.start AS day, s.trades, s.total AS pnl
+		SELECT s.start::date AS day, s.trades, s.total AS pnl
 		FROM tradekeep.trade_span AS s
 		WHERE s.dimension = '' AND s.value = '' AND s.span = 'd'
 			AND (since IS NULL OR s.start >= since) AND (until IS NULL OR s.start < until)
-			AND s.start NOT IN (SELECT m.day FROM marked AS m)
+			AND s.start::date NOT IN (SELECT m.day FROM marked AS m)
 		UNION ALL
 		SELECT m.day, t.trades, t.pnl
 		FROM marked AS m
@@ -201,3 +202,156 @@ CREATE FUNCTION tradekeep.rebuild_trade_stats() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'tradekeep_rebuild_trade_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION tradekeep.rebuild_trade_stats() IS
 'makes all summaries anew from the trades, in one transaction, and returns the number of months; for what changed without triggers (pg_restore --disable-triggers, logical replication). For the level admin. Waits for who is settling';
+
+-- The definitions once more, in plain SQL and month by month, so that memory does not grow with the years.
+CREATE FUNCTION tradekeep.verify_trade_stats(OUT what text, OUT day date, OUT dimension text, OUT value text,
+	OUT stored text, OUT recomputed text) RETURNS SETOF record
+	LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	-- The planner cannot know how many rows each step gives; what it cannot do without counts as costly enough for jit.
+	SET enable_nestloop = off SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	month date;
+BEGIN
+	FOR month IN
+		SELECT m::date
+		FROM (
+			SELECT least(min((t.closed_at AT TIME ZONE 'UTC')::date), (SELECT min(start)::date FROM tradekeep.trade_span)) AS first,
+				greatest(max((t.closed_at AT TIME ZONE 'UTC')::date), (SELECT max(start)::date FROM tradekeep.trade_span)) AS last
+			FROM tradekeep.trade AS t) AS bounds,
+			generate_series(date_trunc('month', first::timestamp), last::timestamp, interval '1 month') AS m
+	LOOP
+		RETURN QUERY
+		WITH header AS MATERIALIZED (
+			SELECT s.span, s.start, s.last_at FROM tradekeep.trade_span AS s
+			WHERE s.dimension = '' AND s.value = '' AND s.start >= month AND s.start < (month + interval '1 month')),
+		mark AS MATERIALIZED (
+			SELECT (m.first AT TIME ZONE 'UTC')::date AS day, min(m.first) AS first FROM tradekeep.trade_mark AS m
+			WHERE m.first >= month::timestamp AT TIME ZONE 'UTC' AND m.first < (month + interval '1 month') AT TIME ZONE 'UTC'
+			GROUP BY 1),
+		-- What has to be summed up, from when on and before when.
+		valid AS MATERIALIZED (
+			SELECT month + n AS day, (month + n)::timestamp AT TIME ZONE 'UTC' AS since,
+				CASE WHEN m.day IS NULL THEN (month + n + 1)::timestamp AT TIME ZONE 'UTC'
+					ELSE h.last_at + interval '1 microsecond' END AS before
+			FROM generate_series(0, 30) AS n
+			LEFT JOIN header AS h ON h.span = 'd' AND h.start = month + n
+			LEFT JOIN mark AS m ON m.day = month + n
+			WHERE month + n < (month + interval '1 month') AND (m.day IS NULL OR m.first > h.last_at)),
+		span AS MATERIALIZED (
+			SELECT 'd'::"char" AS span, v.day::timestamp AS start, v.day, v.since, v.before FROM valid AS v
+			UNION ALL
+			SELECT 'm', month::timestamp, v.day, v.since, v.before
+			FROM header AS h, valid AS v
+			WHERE h.span = 'm' AND NOT EXISTS (SELECT FROM mark)
+			UNION ALL
+			SELECT 'p', h.start, v.day,
+				CASE WHEN lag(h.start) OVER part IS NULL THEN v.since ELSE h.start AT TIME ZONE 'UTC' END,
+				coalesce(lead(h.start) OVER part AT TIME ZONE 'UTC', v.before)
+			FROM header AS h JOIN valid AS v ON v.day = h.start::date
+			WHERE h.span = 'p'
+			WINDOW part AS (PARTITION BY v.day ORDER BY h.start)),
+		trade AS MATERIALIZED (
+			SELECT d.dimension, d.value, s.span, s.start, s.day, t.closed_at, t.bot, t.trade_id, t.symbol, t.pnl,
+				extract(epoch FROM t.closed_at) * 1000000 - extract(epoch FROM t.opened_at) * 1000000 AS holding,
+				sum(t.pnl) OVER (PARTITION BY d.dimension, d.value, s.span, s.start
+					ORDER BY t.closed_at, t.bot, t.trade_id ROWS UNBOUNDED PRECEDING) AS balance
+			FROM tradekeep.trade AS t
+			JOIN span AS s ON s.day = (t.closed_at AT TIME ZONE 'UTC')::date AND t.closed_at >= s.since AND t.closed_at < s.before
+			CROSS JOIN LATERAL (VALUES ('', ''), ('symbol', t.symbol), ('strategy', t.strategy), ('bot', t.bot))
+				AS d(dimension, value)
+			WHERE t.closed_at >= month::timestamp AT TIME ZONE 'UTC' AND t.closed_at < (month + interval '1 month') AT TIME ZONE 'UTC'
+				AND d.value IS NOT NULL AND (s.span <> 'p' OR d.dimension = '')),
+		walk AS MATERIALIZED (
+			SELECT t.*, greatest(0, max(t.balance) OVER (PARTITION BY t.dimension, t.value, t.span, t.start
+				ORDER BY t.closed_at, t.bot, t.trade_id ROWS UNBOUNDED PRECEDING)) AS high
+			FROM trade AS t),
+		days AS (
+			SELECT d.dimension, d.value, d.span, d.start, sum(d.pnl * d.pnl) AS squares,
+				coalesce(sum(d.pnl * d.pnl) FILTER (WHERE d.pnl < 0), 0) AS loss_squares
+			FROM (
+				SELECT t.dimension, t.value, t.span, t.start, sum(t.pnl) AS pnl
+				FROM trade AS t WHERE t.span = 'm' GROUP BY 1, 2, 3, 4, t.day) AS d
+			GROUP BY 1, 2, 3, 4),
+		symbols AS (
+			SELECT s.dimension, s.value, s.span, s.start, jsonb_object_agg(s.symbol, s.pnl) AS symbols
+			FROM (
+				SELECT t.dimension, t.value, t.span, t.start, t.symbol, sum(t.pnl) AS pnl
+				FROM trade AS t WHERE t.dimension <> 'symbol' GROUP BY 1, 2, 3, 4, 5) AS s
+			GROUP BY 1, 2, 3, 4),
+		peaks AS (
+			SELECT DISTINCT ON (w.dimension, w.value, w.span, w.start) w.dimension, w.value, w.span, w.start,
+				CASE WHEN w.high = w.balance THEN 0 ELSE w.high END AS drawdown_peak
+			FROM walk AS w
+			ORDER BY w.dimension, w.value, w.span, w.start, w.high - w.balance DESC, w.closed_at, w.bot, w.trade_id),
+		sums AS (
+			SELECT w.dimension, w.value, w.span, w.start, count(*) AS trades, count(*) FILTER (WHERE w.pnl > 0) AS wins,
+				count(*) FILTER (WHERE w.pnl < 0) AS losses, count(w.holding) AS held,
+				min(w.closed_at) AS first_at, max(w.closed_at) AS last_at, sum(w.pnl) AS total,
+				coalesce(sum(w.pnl) FILTER (WHERE w.pnl > 0), 0) AS profit,
+				coalesce(sum(w.pnl) FILTER (WHERE w.pnl < 0), 0) AS loss, sum(w.pnl * w.pnl) AS squares,
+				max(w.pnl) AS best, min(w.pnl) AS worst, greatest(0, max(w.balance)) AS peak,
+				least(0, min(w.balance)) AS low, max(w.high - w.balance) AS drawdown,
+				coalesce(sum(w.holding), 0) AS holding
+			FROM walk AS w GROUP BY 1, 2, 3, 4),
+		made AS (
+			SELECT f.dimension, f.value, f.span, f.start, to_jsonb(f) || jsonb_build_object(
+				'drawdown_peak', p.drawdown_peak, 'day_squares', coalesce(d.squares, 0),
+				'day_loss_squares', coalesce(d.loss_squares, 0), 'symbols', s.symbols) AS figures
+			FROM sums AS f
+			JOIN peaks AS p USING (dimension, value, span, start)
+			LEFT JOIN days AS d USING (dimension, value, span, start)
+			LEFT JOIN symbols AS s USING (dimension, value, span, start)),
+		kept AS (
+			SELECT s.dimension, s.value, s.span, s.start, to_jsonb(s) || jsonb_build_object('symbols',
+				(SELECT jsonb_object_agg(u.symbol, u.pnl) FROM unnest(s.symbols, s.symbol_pnl) AS u(symbol, pnl))) AS figures
+			FROM tradekeep.trade_span AS s
+			JOIN (SELECT DISTINCT span, start FROM span) AS v USING (span, start))
+		SELECT f.what, start::date, dimension, value, f.stored, f.recomputed
+		FROM kept FULL JOIN made USING (dimension, value, span, start)
+		CROSS JOIN LATERAL (
+			SELECT CASE span WHEN 'm' THEN 'month' WHEN 'p' THEN 'part' ELSE 'day' END AS what,
+				kept.figures ->> 'trades' AS stored, made.figures ->> 'trades' AS recomputed
+			WHERE kept IS NULL OR made IS NULL
+			UNION ALL
+			SELECT CASE span WHEN 'm' THEN 'month ' WHEN 'p' THEN 'part ' ELSE 'day ' END || k.key, (kept.figures -> k.key)::text, k.value::text
+			FROM jsonb_each(made.figures) AS k
+			WHERE kept.figures IS NOT NULL AND k.key NOT IN ('dimension', 'value', 'span', 'start')
+				AND kept.figures -> k.key IS DISTINCT FROM k.value) AS f(what, stored, recomputed);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.verify_trade_stats() IS
+'what in the summaries differs from a recomputation of the trades: no row when all is well. what: day, month or part of a day, and which figure, none when one side is missing (then with the number of trades). Days that are marked are made from their trades anyway, and left out. Reads every trade';
+
+CREATE FUNCTION tradekeep.trade_report(period interval DEFAULT NULL, symbol text DEFAULT NULL,
+	strategy text DEFAULT NULL, bot text DEFAULT NULL, starting_balance numeric DEFAULT NULL,
+	at timestamptz DEFAULT NULL) RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	s CONSTANT tradekeep.trade_metrics := tradekeep.trade_stats(period, symbol, strategy, bot, starting_balance, at);
+	title CONSTANT text := concat_ws(', ', 'Trades', coalesce('last ' || period, 'all time'), symbol, strategy, bot);
+BEGIN
+	IF s.trades = 0 THEN
+		RETURN title || E'\nnone';
+	END IF;
+	RETURN concat_ws(E'\n', title,
+		format('%s %s: %s won, %s lost, %s even (%s %% won)', s.trades, CASE s.trades WHEN 1 THEN 'trade' ELSE 'trades' END, s.wins, s.losses, s.draws,
+			round(100 * s.wins::numeric / s.trades, 1)),
+		format('Net %s: %s won, %s lost', trim_scale(round(s.total_pnl, 8)), trim_scale(round(s.gross_profit, 8)),
+			trim_scale(round(s.gross_loss, 8))),
+		'Profit factor ' || round(s.profit_factor::numeric, 2),
+		format('Expectancy %s a trade, best %s, worst %s', trim_scale(round(s.expectancy, 8)), trim_scale(s.best), trim_scale(s.worst)),
+		format('Max drawdown %s%s', trim_scale(round(s.max_drawdown, 8)),
+			' (' || round(100 * s.max_drawdown_ratio::numeric, 2) || ' %)'),
+		nullif(concat_ws(', ', 'Sharpe ' || round(s.sharpe::numeric, 2), 'Sortino ' || round(s.sortino::numeric, 2),
+			'Calmar ' || round(s.calmar::numeric, 2), 'SQN ' || round(s.sqn::numeric, 2)), ''),
+		'Average holding ' || date_trunc('second', s.average_holding),
+		'Best: ' || (SELECT string_agg(format('%s %s', e ->> 'symbol', trim_scale(round((e ->> 'pnl')::numeric, 8))), ', ' ORDER BY n)
+			FROM jsonb_array_elements(s.top_symbols) WITH ORDINALITY AS t(e, n)));
+END
+$$;
+COMMENT ON FUNCTION tradekeep.trade_report(interval, text, text, text, numeric, timestamptz) IS
+'trade_stats() in a few lines of text for a chat message. Arguments and errors as there';
