@@ -6,6 +6,7 @@ SET datestyle = 'ISO';
 SET intervalstyle = 'postgres';
 SET extra_float_digits = 0;
 SET client_min_messages = warning;
+SET jit = off;
 \set VERBOSITY sqlstate
 \pset format unaligned
 
@@ -75,7 +76,7 @@ WHERE s -> k IS DISTINCT FROM o -> k AND NOT coalesce(jsonb_typeof(s -> k) = 'nu
 	AND abs((s ->> k)::numeric - (o ->> k)::numeric) <= 1e-9 * (1e-12 + abs((o ->> k)::numeric)), false)
 $$;
 -- All of them, at times within, at the edges of, and behind what is stored; with every filter and combination.
-CREATE FUNCTION pg_temp.compare(every int DEFAULT 7, which int DEFAULT 0, OUT asked bigint, OUT different bigint, OUT example text) LANGUAGE sql AS $$
+CREATE FUNCTION pg_temp.compare(every int DEFAULT 13, which int DEFAULT 0, OUT asked bigint, OUT different bigint, OUT example text) LANGUAGE sql AS $$
 SELECT count(*), count(d.d), min(format('%s %s %s %s %s %s: ', q.period, q.symbol, q.strategy, q.bot, q.balance, q.at) || d.d)
 FROM (
 	SELECT p.period, f.*, b.balance, a.at, row_number() OVER () AS r
@@ -218,7 +219,7 @@ BEGIN
 		END IF;
 		SELECT * INTO found FROM pg_temp.compare(313, 7 * step.n);
 		asked := asked + found.asked; different := different + found.different; example := coalesce(example, step.n || ' ' || found.example);
-		IF step.n % 6 = 1 THEN
+		IF step.n % 9 = 1 THEN
 			wrong := wrong + (SELECT count(*) FROM tradekeep.verify_trade_stats());
 		END IF;
 	END LOOP;
