@@ -230,39 +230,29 @@ BEGIN
 			SELECT (m.first AT TIME ZONE 'UTC')::date AS day, min(m.first) AS first FROM tradekeep.trade_mark AS m
 			WHERE m.first >= month::timestamp AT TIME ZONE 'UTC' AND m.first < (month + interval '1 month') AT TIME ZONE 'UTC'
 			GROUP BY 1),
-		-- What has to be summed up, from when on and before when.
+		-- The days that have to be summed up, before when, and where their parts begin.
 		valid AS MATERIALIZED (
-			SELECT month + n AS day, (month + n)::timestamp AT TIME ZONE 'UTC' AS since,
-				CASE WHEN m.day IS NULL THEN (month + n + 1)::timestamp AT TIME ZONE 'UTC'
-					ELSE h.last_at + interval '1 microsecond' END AS before
+			SELECT month + n AS day, CASE WHEN m.day IS NULL THEN 'infinity' ELSE h.last_at + interval '1 microsecond' END AS before,
+				(SELECT array_agg(p.start ORDER BY p.start) FROM header AS p WHERE p.span = 'p' AND p.start::date = month + n) AS parts
 			FROM generate_series(0, 30) AS n
 			LEFT JOIN header AS h ON h.span = 'd' AND h.start = month + n
 			LEFT JOIN mark AS m ON m.day = month + n
 			WHERE month + n < (month + interval '1 month') AND (m.day IS NULL OR m.first > h.last_at)),
-		span AS MATERIALIZED (
-			SELECT 'd'::"char" AS span, v.day::timestamp AS start, v.day, v.since, v.before FROM valid AS v
-			UNION ALL
-			SELECT 'm', month::timestamp, v.day, v.since, v.before
-			FROM header AS h, valid AS v
-			WHERE h.span = 'm' AND NOT EXISTS (SELECT FROM mark)
-			UNION ALL
-			SELECT 'p', h.start, v.day,
-				CASE WHEN lag(h.start) OVER part IS NULL THEN v.since ELSE h.start AT TIME ZONE 'UTC' END,
-				coalesce(lead(h.start) OVER part AT TIME ZONE 'UTC', v.before)
-			FROM header AS h JOIN valid AS v ON v.day = h.start::date
-			WHERE h.span = 'p'
-			WINDOW part AS (PARTITION BY v.day ORDER BY h.start)),
+		summed AS MATERIALIZED (
+			SELECT h.start FROM header AS h WHERE h.span = 'm' AND NOT EXISTS (SELECT FROM mark)),
 		trade AS MATERIALIZED (
-			SELECT d.dimension, d.value, s.span, s.start, s.day, t.closed_at, t.bot, t.trade_id, t.symbol, t.pnl,
+			SELECT d.dimension, d.value, s.span, s.start, v.day, t.closed_at, t.bot, t.trade_id, t.symbol, t.pnl,
 				extract(epoch FROM t.closed_at) * 1000000 - extract(epoch FROM t.opened_at) * 1000000 AS holding,
 				sum(t.pnl) OVER (PARTITION BY d.dimension, d.value, s.span, s.start
 					ORDER BY t.closed_at, t.bot, t.trade_id ROWS UNBOUNDED PRECEDING) AS balance
 			FROM tradekeep.trade AS t
-			JOIN span AS s ON s.day = (t.closed_at AT TIME ZONE 'UTC')::date AND t.closed_at >= s.since AND t.closed_at < s.before
+			JOIN valid AS v ON v.day = (t.closed_at AT TIME ZONE 'UTC')::date
 			CROSS JOIN LATERAL (VALUES ('', ''), ('symbol', t.symbol), ('strategy', t.strategy), ('bot', t.bot))
 				AS d(dimension, value)
+			CROSS JOIN LATERAL (VALUES ('d'::"char", v.day::timestamp), ('m', (SELECT m.start FROM summed AS m)),
+				('p', v.parts[greatest(1, width_bucket(t.closed_at AT TIME ZONE 'UTC', v.parts))])) AS s(span, start)
 			WHERE t.closed_at >= month::timestamp AT TIME ZONE 'UTC' AND t.closed_at < (month + interval '1 month') AT TIME ZONE 'UTC'
-				AND d.value IS NOT NULL AND (s.span <> 'p' OR d.dimension = '')),
+				AND t.closed_at < v.before AND d.value IS NOT NULL AND s.start IS NOT NULL AND (s.span <> 'p' OR d.dimension = '')),
 		walk AS MATERIALIZED (
 			SELECT t.*, greatest(0, max(t.balance) OVER (PARTITION BY t.dimension, t.value, t.span, t.start
 				ORDER BY t.closed_at, t.bot, t.trade_id ROWS UNBOUNDED PRECEDING)) AS high
@@ -307,7 +297,8 @@ BEGIN
 			SELECT s.dimension, s.value, s.span, s.start, to_jsonb(s) || jsonb_build_object('symbols',
 				(SELECT jsonb_object_agg(u.symbol, u.pnl) FROM unnest(s.symbols, s.symbol_pnl) AS u(symbol, pnl))) AS figures
 			FROM tradekeep.trade_span AS s
-			JOIN (SELECT DISTINCT span, start FROM span) AS v USING (span, start))
+			WHERE s.start >= month AND s.start < (month + interval '1 month') AND CASE s.span
+				WHEN 'm' THEN s.start IN (SELECT m.start FROM summed AS m) ELSE s.start::date IN (SELECT v.day FROM valid AS v) END)
 		SELECT f.what, start::date, dimension, value, f.stored, f.recomputed
 		FROM kept FULL JOIN made USING (dimension, value, span, start)
 		CROSS JOIN LATERAL (
