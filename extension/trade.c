@@ -10,11 +10,8 @@
  */
 #include "trade.h"
 
-#include <math.h>
-
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -22,8 +19,6 @@
 #include "input.h"
 #include "probe.h"
 
-PG_FUNCTION_INFO_V1(tradekeep_calculate_pnl);
-PG_FUNCTION_INFO_V1(tradekeep_calculate_pnl_float8);
 PG_FUNCTION_INFO_V1(tradekeep_add_trade);
 PG_FUNCTION_INFO_V1(tradekeep_add_trade_float8);
 PG_FUNCTION_INFO_V1(tradekeep_close_trade);
@@ -49,9 +44,6 @@ static const Oid column_types[COLUMNS] = {
 	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID,
 	NUMERICOID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, TEXTOID, JSONBOID
 };
-
-/* As in the domain tradekeep.figure. */
-#define MAX_FIGURE_DIGITS 100
 
 #define MAX_ROUNDS		100
 
@@ -109,116 +101,6 @@ static Statement close_open_trade = {
 	.argtypes = {TEXTOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID}
 };
 
-static char *
-numeric_text(Datum value)
-{
-	return DatumGetCString(DirectFunctionCall1(numeric_out, value));
-}
-
-static int
-compare_numeric(Datum a, Datum b)
-{
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, a, b));
-}
-
-/* At most 100 digits before and behind the point. */
-static bool
-figure_fits(Datum value)
-{
-	static Numeric limit = NULL;
-
-	if (limit == NULL)
-	{
-		char	   *digits = psprintf("1e%d", MAX_FIGURE_DIGITS);
-		MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
-
-		limit = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(digits),
-													ObjectIdGetDatum(InvalidOid),
-													Int32GetDatum(-1)));
-		MemoryContextSwitchTo(context);
-	}
-	if (numeric_is_nan(DatumGetNumeric(value)) || numeric_is_inf(DatumGetNumeric(value)))
-		return false;
-	return DatumGetInt32(DirectFunctionCall1(numeric_scale, value)) <= MAX_FIGURE_DIGITS &&
-		compare_numeric(DirectFunctionCall1(numeric_abs, value), NumericGetDatum(limit)) < 0;
-}
-
-static void
-check_figure(Datum value, const char *what, bool positive)
-{
-	if (!figure_fits(value))
-		ereport(ERROR,
-				(errcode(ERRCODE_TRADEKEEP_TRADE),
-				 errmsg("%s is out of range: %.128s", what, numeric_text(value)),
-				 errhint("It is finite, with up to %d digits before and behind the point.",
-						 MAX_FIGURE_DIGITS)));
-	if (positive && compare_numeric(value, NumericGetDatum(int64_to_numeric(0))) <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRADEKEEP_TRADE),
-				 errmsg("%s is not above 0: %.128s", what, numeric_text(value))));
-}
-
-/* LONG or SHORT, in any case: true for LONG. */
-static bool
-is_long(const text *side)
-{
-	char	   *name = text_to_cstring(side);
-
-	if (pg_strcasecmp(name, "LONG") == 0)
-		return true;
-	if (pg_strcasecmp(name, "SHORT") == 0)
-		return false;
-	ereport(ERROR,
-			(errcode(ERRCODE_TRADEKEEP_TRADE),
-			 errmsg("side is neither LONG nor SHORT: \"%.*s\"",
-					pg_mbcliplen(name, strlen(name), 64), name)));
-}
-
-/* (exit - entry) * quantity * leverage - fee for LONG, (entry - exit) * ... for SHORT. */
-static Numeric
-calculate_pnl(bool rising, Datum entry, Datum exit, Datum quantity, Datum leverage, Datum fee)
-{
-	Numeric		difference = numeric_sub_opt_error(DatumGetNumeric(rising ? exit : entry),
-												   DatumGetNumeric(rising ? entry : exit), NULL);
-	Numeric		size = numeric_mul_opt_error(DatumGetNumeric(quantity), DatumGetNumeric(leverage),
-											 NULL);
-
-	return numeric_sub_opt_error(numeric_mul_opt_error(difference, size, NULL),
-								 DatumGetNumeric(fee), NULL);
-}
-
-Datum
-tradekeep_calculate_pnl(PG_FUNCTION_ARGS)
-{
-	static const char *const names[] = {
-		"side", "entry_price", "exit_price", "quantity", "leverage", "fee"
-	};
-
-	for (int i = 1; i < lengthof(names); i++)
-		check_figure(PG_GETARG_DATUM(i), names[i], i == 3 || i == 4);
-	PG_RETURN_NUMERIC(calculate_pnl(is_long(PG_GETARG_TEXT_PP(0)), PG_GETARG_DATUM(1),
-									PG_GETARG_DATUM(2), PG_GETARG_DATUM(3), PG_GETARG_DATUM(4),
-									PG_GETARG_DATUM(5)));
-}
-
-/* In decimal digits, as a double has 15: 1.1 - 1 is 0.1. */
-Datum
-tradekeep_calculate_pnl_float8(PG_FUNCTION_ARGS)
-{
-	LOCAL_FCINFO(call, 6);
-	Datum		pnl;
-
-	InitFunctionCallInfoData(*call, NULL, 6, InvalidOid, NULL, NULL);
-	for (int i = 0; i < 6; i++)
-	{
-		call->args[i].value = i == 0 ? PG_GETARG_DATUM(0) :
-			DirectFunctionCall1(float8_numeric, PG_GETARG_DATUM(i));
-		call->args[i].isnull = false;
-	}
-	pnl = tradekeep_calculate_pnl(call);
-	PG_RETURN_DATUM(DirectFunctionCall1(numeric_float8, pnl));
-}
-
 static void
 check_label(const Trade *trade, int column)
 {
@@ -274,7 +156,7 @@ complete_trade(Trade *trade)
 	if (!known || nulls[EXIT_PRICE])
 		refuse_missing("pnl", "It is reckoned where quantity, entry_price and exit_price are"
 					   " known.");
-	values[PNL] = NumericGetDatum(calculate_pnl(is_long(DatumGetTextPP(values[SIDE])),
+	values[PNL] = NumericGetDatum(calculate_pnl(is_long_side(DatumGetTextPP(values[SIDE])),
 												values[ENTRY_PRICE], values[EXIT_PRICE],
 												values[QUANTITY], values[LEVERAGE], values[FEE]));
 	nulls[PNL] = false;
@@ -284,7 +166,7 @@ complete_trade(Trade *trade)
 		Numeric		stake = numeric_mul_opt_error(DatumGetNumeric(values[ENTRY_PRICE]),
 												  DatumGetNumeric(values[QUANTITY]), NULL);
 
-		nulls[PNL_RATIO] = compare_numeric(NumericGetDatum(stake),
+		nulls[PNL_RATIO] = compare_figures(NumericGetDatum(stake),
 										   NumericGetDatum(int64_to_numeric(0))) == 0;
 		if (!nulls[PNL_RATIO])
 			values[PNL_RATIO] = DirectFunctionCall1(numeric_trim_scale,
@@ -300,7 +182,7 @@ check_trade(Trade *trade)
 
 	if (trade->nulls[SIDE])
 		refuse_missing("side", "It is LONG or SHORT.");
-	trade->values[SIDE] = CStringGetTextDatum(is_long(DatumGetTextPP(trade->values[SIDE])) ?
+	trade->values[SIDE] = CStringGetTextDatum(is_long_side(DatumGetTextPP(trade->values[SIDE])) ?
 											  "LONG" : "SHORT");
 	for (int i = 0; i < lengthof(labels); i++)
 		if (!trade->nulls[labels[i]])
@@ -348,7 +230,7 @@ same_value(int column, Datum a, Datum b)
 	switch (column_types[column])
 	{
 		case NUMERICOID:
-			return compare_numeric(a, b) == 0;
+			return compare_figures(a, b) == 0;
 		case TIMESTAMPTZOID:
 			return DatumGetTimestampTz(a) == DatumGetTimestampTz(b);
 		case JSONBOID:

@@ -106,6 +106,19 @@ typedef struct RunGroup
 extern HTAB *create_groups(const char *name, Size entry_size);
 extern RunGroup *find_group(HTAB *groups, Dimension dimension, const text *value);
 
+/* trade_pnl.c */
+extern int	compare_figures(Datum a, Datum b);
+
+/* Raises an error unless a numeric is what tradekeep.figure takes; `positive`: and above 0. */
+extern void check_figure(Datum value, const char *what, bool positive);
+
+/* LONG or SHORT, in any case: true for LONG. */
+extern bool is_long_side(const text *side);
+
+/* (exit - entry) * quantity * leverage - fee for LONG, (entry - exit) * ... for SHORT. */
+extern Numeric calculate_pnl(bool rising, Datum entry, Datum exit, Datum quantity, Datum leverage,
+							 Datum fee);
+
 /* trade_run.c */
 extern void begin_run(Run *run, bool symbols);
 extern void append_trade(Run *run, const ClosedTrade *trade);
@@ -173,7 +186,7 @@ day_start(DateADT day)
 extern DateADT month_start(DateADT day);
 extern DateADT next_month(DateADT day);
 
-/* trade_read.c */
+/* trade_row.c */
 
 /* A destination for rows that calls a function. */
 typedef struct RowSink

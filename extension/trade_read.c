@@ -3,9 +3,10 @@
  *		Statistics of a window: which summaries to use, and what to read besides.
  *
  * A window is cut into segments: months and days whose summaries hold, parts of days at its ragged
- * ends, and stretches of which the trades themselves are read.  A month that is marked, or not summed up, falls back to its days; a day that is marked before
- * the last trade of its summary falls back to its trades, or to its parts before the mark, and one
- * that is marked behind that adds to the summary what comes later.  Only days with trades have a summary, and what was never
+ * ends, and stretches of which the trades themselves are read.  A month that is marked, or not
+ * summed up, falls back to its days; a day that is marked before the last trade of its summary
+ * falls back to its trades, or to its parts before the mark, and one that is marked behind that
+ * adds to the summary what comes later.  Only days with trades have a summary, and what was never
  * settled has a mark, so where there is neither there is nothing.
  *
  * Everything is read under the active snapshot, which is the one of the caller's statement: marks,
@@ -30,22 +31,6 @@ PG_FUNCTION_INFO_V1(tradekeep_stats_by);
 enum
 {
 	ARG_PERIOD, ARG_SYMBOL, ARG_STRATEGY, ARG_BOT, ARG_BALANCE, ARG_AT
-};
-
-const char *const dimension_names[GROUPINGS] = {
-	"", "symbol", "strategy", "bot", "side", "exit_reason", "weekday", "hour"
-};
-
-Statement	select_trades = {
-	.sql = "SELECT t.closed_at, t.pnl, t.opened_at, t.symbol, t.strategy, t.bot, t.side,"
-	" t.exit_reason FROM tradekeep.trade AS t"
-	" WHERE t.closed_at OPERATOR(pg_catalog.>=) $1 AND t.closed_at OPERATOR(pg_catalog.<) $2"
-	" AND ($3 IS NULL OR t.symbol OPERATOR(pg_catalog.=) $3)"
-	" AND ($4 IS NULL OR t.strategy OPERATOR(pg_catalog.=) $4)"
-	" AND ($5 IS NULL OR t.bot OPERATOR(pg_catalog.=) $5)"
-	" ORDER BY t.closed_at, t.bot, t.trade_id",
-	.nargs = 5,
-	.argtypes = {TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID}
 };
 
 #define WHERE_SPAN \
@@ -118,81 +103,6 @@ typedef struct Reading
 	MemoryContext context;		/* for what stays, */
 	MemoryContext row_context;	/* and for what is of one row */
 } Reading;
-
-/* Rows. */
-
-static bool
-receive_row(TupleTableSlot *slot, DestReceiver *self)
-{
-	RowSink    *sink = (RowSink *) self;
-
-	slot_getallattrs(slot);
-	sink->take(slot, sink->argument);
-	return true;
-}
-
-static void
-receive_startup(DestReceiver *self, int operation, TupleDesc desc)
-{
-}
-
-static void
-receive_end(DestReceiver *self)
-{
-}
-
-void
-read_rows(Statement *statement, Datum *values, const char *nulls,
-		  void (*take) (TupleTableSlot *, void *), void *argument)
-{
-	RowSink		sink = {
-		.receiver = {
-			.receiveSlot = receive_row,.rStartup = receive_startup,.rShutdown = receive_end,
-			.rDestroy = receive_end,.mydest = DestNone
-		},
-		.take = take,.argument = argument
-	};
-
-	stream_nullable(statement, values, nulls, &sink.receiver);
-}
-
-/* Points into the slot, or into the current context. */
-void
-trade_from_slot(ClosedTrade *trade, TupleTableSlot *slot)
-{
-	trade->closed_at = DatumGetTimestampTz(slot->tts_values[TRADE_CLOSED_AT]);
-	trade->opened = !slot->tts_isnull[TRADE_OPENED_AT];
-	trade->opened_at = trade->opened ? DatumGetTimestampTz(slot->tts_values[TRADE_OPENED_AT]) : 0;
-	trade->pnl = DatumGetNumeric(slot->tts_values[TRADE_PNL]);
-	trade->symbol = DatumGetTextPP(slot->tts_values[TRADE_SYMBOL]);
-}
-
-/* Months, by days since 2000. */
-
-static DateADT
-month_shifted(DateADT day, int months)
-{
-	int			year;
-	int			month;
-	int			mday;
-
-	j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &mday);
-	month += months;
-	return date2j(year + (month - 1) / MONTHS_PER_YEAR, (month - 1) % MONTHS_PER_YEAR + 1, 1) -
-		POSTGRES_EPOCH_JDATE;
-}
-
-DateADT
-month_start(DateADT day)
-{
-	return month_shifted(day, 0);
-}
-
-DateADT
-next_month(DateADT day)
-{
-	return month_shifted(day, 1);
-}
 
 /* Cutting the window. */
 

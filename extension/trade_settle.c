@@ -39,7 +39,7 @@ PG_FUNCTION_INFO_V1(tradekeep_rebuild_trade_stats);
 /* At the ends of a window, so many trades and a few more are read, however many a day has. */
 #define PART_TRADES		256
 
-/* How long a trade may take from its closed_at to its commit without making us read its day again. */
+/* How long a trade may take to its commit without making us read its day again. */
 #define SETTLE_LAG		INT64CONST(100000)
 
 #define WHERE_IN_SPAN(alias) \
