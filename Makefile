@@ -11,18 +11,19 @@ OBJS = $(addprefix extension/, tradekeep.o input.o probe.o statement.o owner.o t
 	scope.o claim.o candle_claim.o lease.o signal.o signal_claim.o \
 	candle.o candle_input.o candle_ingest.o candle_read.o candle_tick.o \
 	candlestick.o rollup.o rollup_derive.o \
+	trade.o trade_pnl.o trade_run.o trade_metrics.o trade_mark.o trade_row.o trade_read.o trade_settle.o \
 	sweep.o sweep_policy.o sweep_state.o sweep_table.o sweep_worker.o metrics.o)
 
 # The install script is its rooms in the order in which they depend on each other.
-PARTS = tradekeep timeframe claim signal candle rollup sweep metrics access
+PARTS = tradekeep timeframe claim signal candle rollup trade trade_stats sweep metrics access
 EXTENSION = extension/tradekeep
 DATA_built = extension/tradekeep--$(EXTVERSION).sql
-UPDATES = extension/tradekeep--0.1.0--0.2.0.sql extension/tradekeep--0.2.0--0.3.0.sql
+UPDATES = extension/tradekeep--0.1.0--0.2.0.sql extension/tradekeep--0.2.0--0.3.0.sql \
+	extension/tradekeep--0.3.0--0.4.0.sql
 
 # Both runners create the extension themselves, so that any test can run alone.
 REGRESS = timeframe claim scope lease signal candle candle_ingest candle_read candle_tick candle_keep \
-	candlestick rollup \
-	sweep metrics access
+	candlestick rollup trade trade_stats sweep metrics access
 REGRESS_OPTS = --load-extension=tradekeep
 ISOLATION = $(sort $(basename $(notdir $(wildcard tests/isolation/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=tests/isolation --load-extension=tradekeep

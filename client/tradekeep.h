@@ -35,7 +35,7 @@ extern "C"
 #define TRADEKEEP_VERSION_MAJOR 0
 #define TRADEKEEP_VERSION_MINOR 1
 #define TRADEKEEP_VERSION_PATCH 0
-#define TRADEKEEP_VERSION "0.3.0"
+#define TRADEKEEP_VERSION "0.4.0"
 
 typedef struct tk_client tk_client;
 

@@ -17,10 +17,10 @@ CREATE VIEW tradekeep.function_access AS
 				'keep_newest_candle', 'wake_sweeper',
 				'arm_candle_notify', 'send_candle_notes', 'notify_closed_candles',
 				'receive_horizon', 'roll_candles', 'forget_horizons', 'arm_rollups', 'build_rollups',
-				'refuse_rollup_change', 'delete_derived') THEN 'owner'
+				'refuse_rollup_change', 'delete_derived', 'mark_trades') THEN 'owner'
 			WHEN p.proname IN ('set_scope', 'reset_stats', 'set_candle_retention', 'cleanup_old_candles',
 				'notify_candles', 'add_rollup', 'drop_rollup', 'rebuild_rollups', 'continue_build',
-				'derive_candles', 'keep_frozen', 'make_rollup_triggers') THEN 'admin'
+				'derive_candles', 'keep_frozen', 'make_rollup_triggers', 'rebuild_trade_stats') THEN 'admin'
 			WHEN p.provolatile = 'v' THEN 'writer'
 			ELSE 'reader'
 		END AS level
@@ -46,14 +46,15 @@ BEGIN
 	EXECUTE format('GRANT USAGE ON TYPE %s TO %I', tradekeep.type_names(), role);
 	EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA tradekeep TO %I', role);
 	IF rank >= 2 THEN
-		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.claim, tradekeep.signal, tradekeep.candle, tradekeep.tick TO %I',
-			role);
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.claim, tradekeep.signal, tradekeep.candle, tradekeep.tick,
+			tradekeep.trade, tradekeep.symbol_lock TO %I', role);
 		EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA tradekeep TO %I', role);
 	END IF;
 	IF rank >= 3 THEN
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.scope, tradekeep.candle_retention, tradekeep.candle_notify, tradekeep.rollup, tradekeep.rollup_build, tradekeep.candle_horizon TO %I',
 			role);
-		EXECUTE format('GRANT TRUNCATE ON tradekeep.claim, tradekeep.signal, tradekeep.candle, tradekeep.tick TO %I', role);
+		EXECUTE format('GRANT TRUNCATE ON tradekeep.claim, tradekeep.signal, tradekeep.candle, tradekeep.tick,
+			tradekeep.trade TO %I', role);
 	END IF;
 	FOR callable IN
 		SELECT f.function FROM tradekeep.function_access AS f
@@ -111,5 +112,6 @@ Remembered, and granted again after updates. For the owner of the extension; an 
 REVOKE ALL ON ALL TABLES IN SCHEMA tradekeep FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA tradekeep FROM PUBLIC;
 REVOKE ALL ON TYPE tradekeep.timeframe, tradekeep.scope_name, tradekeep.key_name,
-	tradekeep.signal_direction, tradekeep.signal_price FROM PUBLIC;
+	tradekeep.signal_direction, tradekeep.signal_price, tradekeep.label, tradekeep.figure,
+	tradekeep.positive_figure, tradekeep.trade_time, tradekeep.lock_side FROM PUBLIC;
 

@@ -17,7 +17,8 @@ typedef enum LockKind
 	LOCK_SIGNALS = 4,			/* all of them */
 	LOCK_TICKS = 5,				/* ticks of a symbol and timeframe */
 	LOCK_SERIES = 6,			/* derived candles of a symbol and timeframe */
-	LOCK_TARGET = 7				/* of a timeframe */
+	LOCK_TARGET = 7,			/* of a timeframe */
+	LOCK_SETTLING = 8			/* of trade statistics */
 } LockKind;
 
 /* Waits for a lock, and holds it until the end of the transaction. */
@@ -28,6 +29,16 @@ lock_until_end(LockKind kind, uint64 key, LOCKMODE mode)
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (key >> 32), (uint32) key, kind);
 	(void) LockAcquire(&tag, mode, false, false);
+}
+
+/* The same if nobody else holds it; false: somebody does. */
+static inline bool
+try_lock_until_end(LockKind kind, uint64 key, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (key >> 32), (uint32) key, kind);
+	return LockAcquire(&tag, mode, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 #endif							/* TRADEKEEP_LOCK_H */

@@ -58,21 +58,30 @@ execute_statement(Statement *statement, Datum *values, const char *nulls)
 }
 
 uint64
-execute_latest(Statement *statement, Datum *values)
+execute_under(Statement *statement, Datum *values, const char *nulls, Snapshot snapshot)
 {
 	Oid			timeframe = timeframe_type();
 	int			code;
 
 	if (statement->plan == NULL || statement->timeframe != timeframe)
 		prepare_statement(statement, timeframe);
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetLatestSnapshot());
-	code = SPI_execute_snapshot(statement->plan, values, NULL, GetActiveSnapshot(),
-								InvalidSnapshot, false, true, 0);
-	PopActiveSnapshot();
+	code = SPI_execute_snapshot(statement->plan, values, nulls, snapshot, InvalidSnapshot, false,
+								true, 0);
 	if (code < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(code));
 	return SPI_processed;
+}
+
+uint64
+execute_latest(Statement *statement, Datum *values)
+{
+	uint64		processed;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	processed = execute_under(statement, values, NULL, GetActiveSnapshot());
+	PopActiveSnapshot();
+	return processed;
 }
 
 uint64
@@ -89,6 +98,12 @@ run_statement(Statement *statement, Datum *values, const char *nulls)
 void
 stream_statement(Statement *statement, Datum *values, DestReceiver *dest)
 {
+	stream_nullable(statement, values, NULL, dest);
+}
+
+void
+stream_nullable(Statement *statement, Datum *values, const char *nulls, DestReceiver *dest)
+{
 	Oid			timeframe = timeframe_type();
 	SPIExecuteOptions options = {.read_only = true,.dest = dest};
 	int			code;
@@ -100,7 +115,8 @@ stream_statement(Statement *statement, Datum *values, DestReceiver *dest)
 	for (int i = 0; i < statement->nargs; i++)
 		options.params->params[i] = (ParamExternData)
 	{
-		.value = values[i],.pflags = PARAM_FLAG_CONST,.ptype = SPI_getargtypeid(statement->plan, i)
+		.value = values[i],.isnull = nulls != NULL && nulls[i] == 'n',.pflags = PARAM_FLAG_CONST,
+			.ptype = SPI_getargtypeid(statement->plan, i)
 	};
 	code = SPI_execute_plan_extended(statement->plan, &options);
 	if (code < 0)

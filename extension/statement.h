@@ -12,8 +12,9 @@
 #include "nodes/parsenodes.h"
 #include "tcop/dest.h"
 #include "utils/resowner.h"
+#include "utils/snapshot.h"
 
-#define STATEMENT_MAX_ARGUMENTS 13
+#define STATEMENT_MAX_ARGUMENTS 26
 
 /* Stand for timeframe[] and timeframe, whose Oids are known only when the statement is prepared. */
 #define TIMEFRAMEARRAYOID InvalidOid
@@ -44,6 +45,10 @@ extern uint64 execute_statement(Statement *statement, Datum *values, const char 
  */
 extern uint64 execute_latest(Statement *statement, Datum *values);
 
+/* The same with a snapshot of the caller's; our own changes so far count. */
+extern uint64 execute_under(Statement *statement, Datum *values, const char *nulls,
+							Snapshot snapshot);
+
 /* The same with SPI_connect() and SPI_finish(), where only the number matters. */
 extern uint64 run_statement(Statement *statement, Datum *values, const char *nulls);
 
@@ -52,6 +57,8 @@ extern uint64 run_statement(Statement *statement, Datum *values, const char *nul
  * by one, however many there are; with SPI_connect() and SPI_finish().
  */
 extern void stream_statement(Statement *statement, Datum *values, DestReceiver *dest);
+extern void stream_nullable(Statement *statement, Datum *values, const char *nulls,
+							DestReceiver *dest);
 
 /* An array without nulls, as an argument. */
 extern Datum array_datum(Datum *values, int nvalues, Oid type);

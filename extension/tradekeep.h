@@ -13,7 +13,7 @@
  * The version of this library.  doctor() compares it with the version of the
  * SQL objects, which differs between the two steps of an upgrade.
  */
-#define TRADEKEEP_VERSION "0.3.0"
+#define TRADEKEEP_VERSION "0.4.0"
 
 #define TRADEKEEP_SCHEMA "tradekeep"
 
@@ -29,6 +29,8 @@
 #define ERRCODE_TRADEKEEP_BATCH		MAKE_SQLSTATE('T', 'K', '0', '0', '6')
 #define ERRCODE_TRADEKEEP_SIGNAL	MAKE_SQLSTATE('T', 'K', '0', '0', '7')
 #define ERRCODE_TRADEKEEP_LEASE		MAKE_SQLSTATE('T', 'K', '0', '0', '8')
+#define ERRCODE_TRADEKEEP_TRADE		MAKE_SQLSTATE('T', 'K', '0', '0', '9')
+#define ERRCODE_TRADEKEEP_CONFLICT	MAKE_SQLSTATE('T', 'K', '0', '1', '0')
 #define ERRCODE_TRADEKEEP_ROLLUP	MAKE_SQLSTATE('T', 'K', '0', '1', '1')
 
 /* True when the library came in by shared_preload_libraries. */

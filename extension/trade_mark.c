@@ -1,0 +1,212 @@
+/*
+ * trade_mark.c
+ *		Marks: of which days the summaries are not the whole truth.
+ *
+ * A statement that touches closed trades, whatever it does to them, leaves one row a UTC day in
+ * tradekeep.trade_mark: the earliest closed_at that it touched there.  A mark comes and goes with
+ * the transaction, so who sees a change sees its mark.  Marks are only ever appended: there is no
+ * key to wait for.  A summary holds for a snapshot unless that sees a mark at or before the
+ * last trade which is in it; settling deletes the marks it saw and makes the summaries anew.
+ *
+ * The rows are read and written without the executor, which would cost as much as all the rest
+ * of the trigger: the table is ours, and has neither indexes nor constraints.  Triggers
+ * with transition tables exist on ordinary tables alone, so there is no other node to go to.
+ */
+#include "trade.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+#include "owner.h"
+
+PG_FUNCTION_INFO_V1(tradekeep_mark_trades);
+
+/* Columns of tradekeep.trade, from 1 on. */
+#define COLUMN_CLOSED_AT 12
+
+static Statement delete_spans = {.sql = "DELETE FROM tradekeep.trade_span"};
+
+/* The place of a day among the marks, or where it belongs. */
+static int
+place_of(const Marks *marks, DateADT day)
+{
+	int			low = 0;
+	int			high = marks->nmarks;
+
+	/* Trades mostly come in order. */
+	if (high > 0 && marks->marks[high - 1].day <= day)
+		return marks->marks[high - 1].day == day ? high - 1 : high;
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (marks->marks[middle].day < day)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+const Mark *
+find_mark(const Marks *marks, DateADT day)
+{
+	int			place = place_of(marks, day);
+
+	return place < marks->nmarks && marks->marks[place].day == day ? &marks->marks[place] : NULL;
+}
+
+void
+note_mark(Marks *marks, TimestampTz closed_at)
+{
+	DateADT		day = day_of(closed_at);
+	int			place = place_of(marks, day);
+	Mark	   *mark;
+
+	if (place < marks->nmarks && marks->marks[place].day == day)
+	{
+		marks->marks[place].first = Min(marks->marks[place].first, closed_at);
+		return;
+	}
+	if (marks->nmarks == marks->allocated)
+	{
+		int			allocated = Max(16, 2 * marks->allocated);
+
+		marks->marks = marks->marks == NULL ? palloc(sizeof(Mark) * allocated) :
+			repalloc(marks->marks, sizeof(Mark) * allocated);
+		marks->allocated = allocated;
+	}
+	mark = &marks->marks[place];
+	memmove(mark + 1, mark, sizeof(Mark) * (marks->nmarks - place));
+	*mark = (Mark)
+	{
+		.day = day,.first = closed_at
+	};
+	marks->nmarks++;
+}
+
+static Relation
+open_marks(LOCKMODE lock)
+{
+	Oid			relid = get_relname_relid("trade_mark", get_namespace_oid(TRADEKEEP_SCHEMA, false));
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table tradekeep.trade_mark does not exist"),
+				 errhint("ALTER EXTENSION tradekeep UPDATE.")));
+	return table_open(relid, lock);
+}
+
+void
+write_marks(const Marks *marks)
+{
+	Relation	relation;
+
+	if (marks->nmarks == 0)
+		return;
+	relation = open_marks(RowExclusiveLock);
+	for (int i = 0; i < marks->nmarks; i++)
+	{
+		Datum		values[] = {TimestampTzGetDatum(marks->marks[i].first)};
+		bool		nulls[] = {false};
+		HeapTuple	tuple = heap_form_tuple(RelationGetDescr(relation), values, nulls);
+
+		simple_heap_insert(relation, tuple);
+		heap_freetuple(tuple);
+	}
+	table_close(relation, NoLock);
+}
+
+/* The marks that the active snapshot sees. */
+void
+read_marks(Marks *marks)
+{
+	Relation	relation = open_marks(AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	TableScanDesc scan = table_beginscan(relation, GetActiveSnapshot(), 0, NULL);
+
+	memset(marks, 0, sizeof(Marks));
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		note_mark(marks, DatumGetTimestampTz(slot_getattr(slot, 1, &isnull)));
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(relation, NoLock);
+}
+
+/* Notes the days of the closed trades in a transition table. */
+static void
+note_rows(Marks *marks, Relation relation, Tuplestorestate *rows)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(relation),
+													&TTSOpsMinimalTuple);
+	int			pointer = tuplestore_alloc_read_pointer(rows, EXEC_FLAG_REWIND);
+
+	/* Other triggers may have read from it already. */
+	tuplestore_select_read_pointer(rows, pointer);
+	tuplestore_rescan(rows);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		bool		isnull;
+		Datum		closed_at = slot_getattr(slot, COLUMN_CLOSED_AT, &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!isnull)
+			note_mark(marks, DatumGetTimestampTz(closed_at));
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* TRUNCATE leaves nothing to be summed up. */
+static void
+forget_spans(void)
+{
+	OwnerScope	scope;
+
+	enter_extension(&scope);
+	run_statement(&delete_spans, NULL, NULL);
+	leave_owner(&scope);
+}
+
+Datum
+tradekeep_mark_trades(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Marks		marks = {0};
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("mark_trades must be fired after a statement")));
+	if (strcmp(RelationGetRelationName(trigger->tg_relation), "trade") != 0 ||
+		RelationGetNamespace(trigger->tg_relation) != get_namespace_oid(TRADEKEEP_SCHEMA, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("mark_trades is for tradekeep.trade alone")));
+
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		forget_spans();
+	if (trigger->tg_oldtable != NULL)
+		note_rows(&marks, trigger->tg_relation, trigger->tg_oldtable);
+	if (trigger->tg_newtable != NULL)
+		note_rows(&marks, trigger->tg_relation, trigger->tg_newtable);
+	write_marks(&marks);
+	PG_RETURN_POINTER(NULL);
+}
