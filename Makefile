@@ -12,6 +12,7 @@ OBJS = $(addprefix extension/, tradekeep.o input.o probe.o statement.o owner.o t
 	candle.o candle_input.o candle_ingest.o candle_read.o candle_tick.o \
 	candlestick.o rollup.o rollup_derive.o \
 	trade.o trade_pnl.o trade_run.o trade_metrics.o trade_mark.o trade_row.o trade_read.o trade_settle.o \
+	trade_worker.o \
 	sweep.o sweep_policy.o sweep_state.o sweep_table.o sweep_worker.o metrics.o)
 
 # The install script is its rooms in the order in which they depend on each other.

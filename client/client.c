@@ -111,6 +111,7 @@ tk_close(tk_client *client)
 	}
 	else
 		tki_drop_connection(client);
+	PQclear(client->answer);
 	free(client->conninfo);
 	free(client->application_name);
 	free(client);

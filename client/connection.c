@@ -55,6 +55,8 @@ tki_enter(tk_client *client)
 	if (client == NULL)
 		return false;
 	tki_clear_error(client);
+	PQclear(client->answer);
+	client->answer = NULL;
 	if (client->generation == tki_generation)
 		return true;
 	tki_fail(client, TK_ERROR_ARGUMENT, "", "this handle belongs to the process that opened it");

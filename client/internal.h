@@ -2,7 +2,7 @@
  * internal.h
  *		What the files of libtradekeep share.  Nothing here is exported.
  *
- * A call goes down through three floors: a room (claim.c, candle.c, health.c)
+ * A call goes down through three floors: a room (claim.c, candle.c, trade.c ...)
  * checks the arguments and names a statement, statement.c runs it against a
  * deadline and decides what its failure means, connection.c keeps a connection
  * to run it on.
@@ -51,10 +51,11 @@
 #define OID_TIMESTAMPTZ 1184
 #define OID_TIMESTAMPTZ_ARRAY 1185
 #define OID_INTERVAL	1186
+#define OID_NUMERIC		1700
 #define OID_JSONB		3802
 #define OID_JSONB_ARRAY 3807
 
-#define MAX_PARAMETERS	10
+#define MAX_PARAMETERS	17
 
 /* One bit each in tk_client.prepared. */
 typedef enum tki_statement_id
@@ -68,6 +69,9 @@ typedef enum tki_statement_id
 	TKI_UPSERT_CANDLES,
 	TKI_UPSERT_SYMBOLS,
 	TKI_INGEST_KLINES,
+	TKI_ADD_TRADE,
+	TKI_CLOSE_TRADE,
+	TKI_TRADE_STATS,
 	TKI_HEALTH,
 	TKI_EXTENSION_HEALTH,
 	TKI_SIMPLE					/* a command without parameters, never prepared */
@@ -116,6 +120,7 @@ struct tk_client
 	bool		condemned;		/* the server announced that it ends the connection */
 	bool		in_transaction; /* when a statement last ended */
 	bool		transaction_lost;	/* the connection broke inside a transaction */
+	PGresult   *answer;			/* what strings of the last call point into, or null */
 	int64_t		last_use;		/* when a statement was last sent, on the monotonic clock, in ms */
 
 	char	   *conninfo;		/* for libpq, or null */

@@ -219,6 +219,105 @@ extern int	tk_ingest_klines(tk_client *client, const char *const *messages, size
 							 const char *symbol, const char *timeframe,
 							 tk_upsert_counts *counts);
 
+/*
+ * A trade.  Money is decimal text, "0.1" or "-1.5e-7", so that nothing is rounded
+ * on its way into the ledger; a double has up to 17 digits that count, and "%.15g"
+ * gives those that people mean.  Null, or a time of 0, is what is not known.
+ */
+typedef struct tk_trade
+{
+	const char *bot;			/* null: "", the only one there is */
+	const char *trade_id;		/* with bot the key; 1 to 512 bytes */
+	const char *strategy;
+	const char *symbol;			/* 1 to 512 bytes */
+	const char *side;			/* LONG or SHORT, in any case */
+	const char *quantity;		/* what the stake alone pays for, without leverage */
+	const char *entry_price;
+	const char *exit_price;
+	const char *leverage;		/* null: 1 */
+	const char *fee;			/* the sum of all fees, in the currency of pnl; null: 0 */
+	int64_t		opened_at;
+	int64_t		closed_at;		/* 0: it is open, and has no exit_price, pnl ... */
+	const char *pnl;			/* fees deducted; null: reckoned from the prices */
+	const char *pnl_ratio;		/* pnl by the stake, 0.05 is 5 % */
+	const char *exit_reason;
+	const char *data;			/* JSON of your own */
+} tk_trade;
+
+/*
+ * Adds a trade, open or closed, once: *added (may be null) is 1, or 0 when the same
+ * one is stored already, closed since perhaps.  One that is stored with other
+ * figures is refused with SQLSTATE TK010, or with `replace` corrected.
+ *
+ * After TK_ERROR_UNKNOWN_OUTCOME the library does not repeat it, as of no write; but
+ * the caller may, and should: without `replace` that can do no harm, and *added
+ * then tells of the repetition alone.  With `replace` it may undo a correction
+ * that somebody else made in between.
+ */
+extern int	tk_add_trade(tk_client *client, const tk_trade *trade, int replace, int *added);
+
+/*
+ * Closes an open trade, whose pnl the server reckons: *closed (may be null) is 1, or
+ * 0 when it was closed so before; with other figures TK010, and P0002 when there is
+ * none.  bot null is ""; closed_at 0 is now; fee is the sum of all fees, null for
+ * what is stored.  After an unknown outcome it may be repeated.
+ */
+extern int	tk_close_trade(tk_client *client, const char *bot, const char *trade_id,
+						   const char *exit_price, int64_t closed_at, const char *fee,
+						   const char *exit_reason, int *closed);
+
+/* Which trades; all null and 0: every closed one. */
+typedef struct tk_stats_query
+{
+	const char *period;			/* "30 days": closed since then, as intervals are written in SQL,
+								 * months by the calendar; null: all time */
+	const char *symbol;
+	const char *strategy;
+	const char *bot;
+	const char *starting_balance;	/* when the period begins, in decimal text */
+	int64_t		at;				/* when the period ends; 0: now */
+} tk_stats_query;
+
+/*
+ * The metrics, as docs/trades.md defines them.  What the trades do not define is NAN
+ * in a double and null in text.  Text belongs to the handle; amounts of money are
+ * exact decimal text.
+ */
+typedef struct tk_trade_metrics
+{
+	int64_t		trades;
+	int64_t		wins;
+	int64_t		losses;
+	int64_t		draws;
+	double		win_rate;		/* as all ratios: 0.5 is 50 % */
+	const char *total_pnl;
+	const char *gross_profit;
+	const char *gross_loss;		/* 0 or negative */
+	double		profit_factor;
+	const char *average_win;
+	const char *average_loss;	/* negative */
+	double		payoff_ratio;
+	const char *expectancy;
+	double		expectancy_ratio;
+	const char *best;
+	const char *worst;
+	const char *max_drawdown;
+	double		max_drawdown_ratio; /* this and calmar need a starting_balance */
+	double		sharpe;
+	double		sortino;
+	double		calmar;
+	double		sqn;
+	double		average_holding;	/* milliseconds */
+	const char *top_symbols;	/* JSON: [{"symbol": ..., "pnl": ...}, ...], the best five */
+} tk_trade_metrics;
+
+/*
+ * The metrics of closed trades, never stale.  query may be null.  A bad period is
+ * refused with SQLSTATE 22007 or TK003, a bad balance with 22P02 or TK009.
+ */
+extern int	tk_trade_stats(tk_client *client, const tk_stats_query *query,
+						   tk_trade_metrics *metrics);
+
 typedef struct tk_health
 {
 	int			connected;

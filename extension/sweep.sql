@@ -35,6 +35,7 @@ CREATE VIEW tradekeep.effective_ttl_policy AS
 		('tradekeep.signal'::regclass, 'sweep_after', NULL, NULL),
 		('tradekeep.tick'::regclass, 'sweep_after', NULL, NULL),
 		('tradekeep.candle_correction'::regclass, 'corrected_at', 10000, interval '1 min'),
+		('tradekeep.symbol_lock'::regclass, 'until', NULL, interval '1 min'),
 		('tradekeep.candle'::regclass, 'ts', NULL, interval '1 min')
 	) AS b(relation, column_name, keep_rows, sweep_interval) ON b.relation = p.relation
 	WHERE coalesce(p.relation, b.relation) <> 'tradekeep.candle'::regclass

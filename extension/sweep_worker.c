@@ -41,6 +41,8 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "trade.h"
+
 PG_FUNCTION_INFO_V1(tradekeep_wake_sweeper);
 PG_FUNCTION_INFO_V1(tradekeep_sweeper_running);
 
@@ -48,6 +50,10 @@ PG_FUNCTION_INFO_V1(tradekeep_sweeper_running);
 
 /* How long a worker stays in a database. */
 #define TURN			(3 * USECS_PER_SEC)
+
+/* How often trades are settled while they come, and how long a worker stays for them. */
+#define SETTLE_INTERVAL	(200 * INT64CONST(1000))
+#define SETTLE_PATIENCE	(1 * USECS_PER_SEC)
 
 /* How often a database without the extension is looked at again, unless we are woken. */
 #define ABSENT_INTERVAL	(1 * USECS_PER_MINUTE)
@@ -260,6 +266,37 @@ round_if_present(Oid suspect, TimestampTz end, TimestampTz *due)
 	return present;
 }
 
+/*
+ * Settles trades until the next round is due, more often while there are any; false when the turn
+ * is over first.  Should it end in the middle of that, the next one is due at once.
+ */
+static bool
+settle_until(TimestampTz *due, TimestampTz end)
+{
+	TimestampTz busy_until = 0;
+
+	for (;;)
+	{
+		TimestampTz now;
+		TimestampTz next;
+
+		if (settle_in_worker(end))
+			busy_until = GetCurrentTimestamp() + SETTLE_PATIENCE;
+		now = GetCurrentTimestamp();
+		next = now < busy_until ? Min(*due, now + SETTLE_INTERVAL) : *due;
+		if (next >= end || shared->others_wait)
+		{
+			if (now < busy_until)
+				*due = Min(*due, now);
+			return false;
+		}
+		while (GetCurrentTimestamp() < next && !shared->others_wait)
+			sweep_nap(next);
+		if (next >= *due)
+			return true;
+	}
+}
+
 static void
 set_for_worker(const char *name, const char *value)
 {
@@ -287,6 +324,7 @@ tradekeep_sweep_worker(Datum arg)
 #ifdef HAVE_TRANSACTION_TIMEOUT
 	set_for_worker("transaction_timeout", "0");
 #endif
+	set_for_worker("synchronous_commit", "off");
 	set_for_worker("idle_in_transaction_session_timeout", "0");
 
 	while (sweep_enabled)
@@ -298,11 +336,7 @@ tradekeep_sweep_worker(Datum arg)
 			break;
 		}
 		order.suspect = InvalidOid;
-		if (due >= end)
-			break;
-		while (GetCurrentTimestamp() < due && !shared->others_wait)
-			sweep_nap(due);
-		if (shared->others_wait)
+		if (!settle_until(&due, end))
 			break;
 	}
 	report->due = due;

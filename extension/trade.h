@@ -168,8 +168,15 @@ typedef struct Marks
 
 extern void note_mark(Marks *marks, TimestampTz closed_at);
 extern void write_marks(const Marks *marks);
+
+/* Marks were deleted: the next change leaves one again. */
+extern void forget_left_marks(void);
 extern void read_marks(Marks *marks);
 extern const Mark *find_mark(const Marks *marks, DateADT day);
+
+/* Before anything of the statistics is read; returns the table. */
+extern Oid	lock_trades(void);
+extern bool try_lock_trades(void);
 
 static inline DateADT
 day_of(TimestampTz at)
@@ -185,6 +192,19 @@ day_start(DateADT day)
 
 extern DateADT month_start(DateADT day);
 extern DateADT next_month(DateADT day);
+
+/* trade_settle.c */
+
+/*
+ * Settles the first month with marks from a day on in the current transaction, and adds up the
+ * marks that are gone; DATEVAL_NOEND when there is none, or somebody else is settling.
+ */
+extern DateADT settle_step(DateADT from, int64 *marks);
+
+/* trade_worker.c */
+
+/* Outside of a transaction: settles what is marked, until a time; false: nothing was. */
+extern bool settle_in_worker(TimestampTz end);
 
 /* trade_row.c */
 

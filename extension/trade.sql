@@ -140,7 +140,7 @@ CREATE TABLE tradekeep.symbol_lock (
 	symbol tradekeep.key_name NOT NULL,
 	side tradekeep.lock_side NOT NULL,
 	locked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-	until tradekeep.trade_time NOT NULL,
+	until timestamptz NOT NULL CHECK (until >= '1900-01-01 00:00:00+00' AND until < '2200-01-01 00:00:00+00'),
 	reason tradekeep.label,
 	PRIMARY KEY (symbol, side)
 ) USING heap;

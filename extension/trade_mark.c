@@ -3,10 +3,17 @@
  *		Marks: of which days the summaries are not the whole truth.
  *
  * A statement that touches closed trades, whatever it does to them, leaves one row a UTC day in
- * tradekeep.trade_mark: the earliest closed_at that it touched there.  A mark comes and goes with
- * the transaction, so who sees a change sees its mark.  Marks are only ever appended: there is no
- * key to wait for.  A summary holds for a snapshot unless that sees a mark at or before the
- * last trade which is in it; settling deletes the marks it saw and makes the summaries anew.
+ * tradekeep.trade_mark: the earliest closed_at that it touched there, unless its transaction has
+ * left one there before that.  A mark comes and goes with the transaction, so who sees a change sees
+ * its mark.  Marks are only ever appended: there is no key to wait for.  A summary holds for a
+ * snapshot unless that sees a mark at or before the last trade which is in it; settling deletes the
+ * marks it saw and makes the summaries anew.
+ *
+ * What logical replication applies fires no triggers for statements, but those for rows.
+ *
+ * TRUNCATE empties the summaries and the marks in the same way as the trades, so that whoever
+ * looks with an older snapshot finds all three empty.  It locks the trades first; so does
+ * everybody who reads or settles.
  *
  * The rows are read and written without the executor, which would cost as much as all the rest
  * of the trigger: the table is ours, and has neither indexes nor constraints.  Triggers
@@ -22,6 +29,7 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -35,7 +43,15 @@ PG_FUNCTION_INFO_V1(tradekeep_mark_trades);
 /* Columns of tradekeep.trade, from 1 on. */
 #define COLUMN_CLOSED_AT 12
 
-static Statement delete_spans = {.sql = "DELETE FROM tradekeep.trade_span"};
+static Statement truncate_all = {.sql = "TRUNCATE tradekeep.trade_span, tradekeep.trade_mark"};
+
+/* The marks that this transaction has left, and not deleted; one that is rolled back is forgotten. */
+static struct
+{
+	FullTransactionId transaction;
+	SubTransactionId subtransaction;
+	Marks		marks;
+}			left;
 
 /* The place of a day among the marks, or where it belongs. */
 static int
@@ -96,17 +112,73 @@ note_mark(Marks *marks, TimestampTz closed_at)
 	marks->nmarks++;
 }
 
-static Relation
-open_marks(LOCKMODE lock)
+static Oid
+require_table(const char *name)
 {
-	Oid			relid = get_relname_relid("trade_mark", get_namespace_oid(TRADEKEEP_SCHEMA, false));
+	Oid			relid = get_relname_relid(name, get_namespace_oid(TRADEKEEP_SCHEMA, false));
 
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table tradekeep.trade_mark does not exist"),
+				 errmsg("table tradekeep.%s does not exist", name),
 				 errhint("ALTER EXTENSION tradekeep UPDATE.")));
-	return table_open(relid, lock);
+	return relid;
+}
+
+static Relation
+open_marks(LOCKMODE lock)
+{
+	return table_open(require_table("trade_mark"), lock);
+}
+
+Oid
+lock_trades(void)
+{
+	Oid			relid = require_table("trade");
+
+	LockRelationOid(relid, AccessShareLock);
+	return relid;
+}
+
+bool
+try_lock_trades(void)
+{
+	return ConditionalLockRelationOid(require_table("trade"), AccessShareLock);
+}
+
+void
+forget_left_marks(void)
+{
+	left.transaction = InvalidFullTransactionId;
+}
+
+static void
+begin_left_marks(void)
+{
+	FullTransactionId transaction = GetTopFullTransactionId();
+	SubTransactionId subtransaction = GetCurrentSubTransactionId();
+
+	if (FullTransactionIdEquals(left.transaction, transaction) &&
+		left.subtransaction == subtransaction)
+		return;
+	left.transaction = transaction;
+	left.subtransaction = subtransaction;
+	memset(&left.marks, 0, sizeof(Marks));
+}
+
+static void
+write_mark(Relation relation, TimestampTz first)
+{
+	Datum		values[] = {TimestampTzGetDatum(first)};
+	bool		nulls[] = {false};
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(relation), values, nulls);
+	MemoryContext context;
+
+	simple_heap_insert(relation, tuple);
+	heap_freetuple(tuple);
+	context = MemoryContextSwitchTo(TopTransactionContext);
+	note_mark(&left.marks, first);
+	MemoryContextSwitchTo(context);
 }
 
 void
@@ -116,15 +188,15 @@ write_marks(const Marks *marks)
 
 	if (marks->nmarks == 0)
 		return;
+	begin_left_marks();
 	relation = open_marks(RowExclusiveLock);
 	for (int i = 0; i < marks->nmarks; i++)
 	{
-		Datum		values[] = {TimestampTzGetDatum(marks->marks[i].first)};
-		bool		nulls[] = {false};
-		HeapTuple	tuple = heap_form_tuple(RelationGetDescr(relation), values, nulls);
+		const Mark *mark = &marks->marks[i];
+		const Mark *earlier = find_mark(&left.marks, mark->day);
 
-		simple_heap_insert(relation, tuple);
-		heap_freetuple(tuple);
+		if (earlier == NULL || earlier->first > mark->first)
+			write_mark(relation, mark->first);
 	}
 	table_close(relation, NoLock);
 }
@@ -150,6 +222,16 @@ read_marks(Marks *marks)
 	table_close(relation, NoLock);
 }
 
+static void
+note_row(Marks *marks, TupleTableSlot *slot)
+{
+	bool		isnull;
+	Datum		closed_at = slot_getattr(slot, COLUMN_CLOSED_AT, &isnull);
+
+	if (!isnull)
+		note_mark(marks, DatumGetTimestampTz(closed_at));
+}
+
 /* Notes the days of the closed trades in a transition table. */
 static void
 note_rows(Marks *marks, Relation relation, Tuplestorestate *rows)
@@ -163,25 +245,21 @@ note_rows(Marks *marks, Relation relation, Tuplestorestate *rows)
 	tuplestore_rescan(rows);
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
-		bool		isnull;
-		Datum		closed_at = slot_getattr(slot, COLUMN_CLOSED_AT, &isnull);
-
 		CHECK_FOR_INTERRUPTS();
-		if (!isnull)
-			note_mark(marks, DatumGetTimestampTz(closed_at));
+		note_row(marks, slot);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* TRUNCATE leaves nothing to be summed up. */
 static void
-forget_spans(void)
+forget_all(void)
 {
 	OwnerScope	scope;
 
 	enter_extension(&scope);
-	run_statement(&delete_spans, NULL, NULL);
+	run_statement(&truncate_all, NULL, NULL);
 	leave_owner(&scope);
+	forget_left_marks();
 }
 
 Datum
@@ -190,11 +268,10 @@ tradekeep_mark_trades(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	Marks		marks = {0};
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("mark_trades must be fired after a statement")));
+				 errmsg("mark_trades must be fired by a trigger, after the event")));
 	if (strcmp(RelationGetRelationName(trigger->tg_relation), "trade") != 0 ||
 		RelationGetNamespace(trigger->tg_relation) != get_namespace_oid(TRADEKEEP_SCHEMA, true))
 		ereport(ERROR,
@@ -202,7 +279,13 @@ tradekeep_mark_trades(PG_FUNCTION_ARGS)
 				 errmsg("mark_trades is for tradekeep.trade alone")));
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-		forget_spans();
+		forget_all();
+	if (TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+	{
+		note_row(&marks, trigger->tg_trigslot);
+		if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+			note_row(&marks, trigger->tg_newslot);
+	}
 	if (trigger->tg_oldtable != NULL)
 		note_rows(&marks, trigger->tg_relation, trigger->tg_oldtable);
 	if (trigger->tg_newtable != NULL)

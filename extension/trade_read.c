@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/memutils.h"
+#include "utils/rls.h"
 
 #include "input.h"
 
@@ -264,7 +265,8 @@ cut_window(Reading *reading)
 	DateADT		until = day_of(question->until - 1) + 1;
 	ListCell   *cell;
 
-	if (question->by_trades)
+	/* Summaries are of all rows, policies or not. */
+	if (check_enable_rls(lock_trades(), InvalidOid, true) == RLS_ENABLED || question->by_trades)
 	{
 		add_segment(reading, SEGMENT_TRADES, question->from, question->until);
 		return;

@@ -114,6 +114,7 @@ typedef struct Settling
 	TimestampTz last;			/* of the stored summary of all trades; DT_NOBEGIN: none */
 	List	   *parts;			/* runs of all trades of the day, but those that stay as they are */
 	bool		parted;			/* they are stored */
+	int64		marks;			/* deleted */
 } Settling;
 
 static void
@@ -157,12 +158,15 @@ read_settled(Statement *statement, Datum *values, const char *nulls,
 }
 
 /* Runs a statement under the snapshot of the step. */
-static void
+static uint64
 change(Statement *statement, Datum *values, const char *nulls)
 {
+	uint64		changed;
+
 	SPI_connect();
-	(void) execute_under(statement, values, nulls, GetActiveSnapshot());
+	changed = execute_under(statement, values, nulls, GetActiveSnapshot());
 	SPI_finish();
+	return changed;
 }
 
 static void
@@ -430,11 +434,12 @@ settle_ended_month(Settling *settling)
 }
 
 static void
-forget_marks(DateADT from, DateADT until)
+forget_marks(Settling *settling, DateADT from, DateADT until)
 {
 	Datum		values[] = {TimestampTzGetDatum(day_start(from)), TimestampTzGetDatum(day_start(until))};
 
-	change(&delete_marks, values, NULL);
+	settling->marks += change(&delete_marks, values, NULL);
+	forget_left_marks();
 }
 
 /* Settles the first marked month from a day on; DATEVAL_NOEND when there is none. */
@@ -451,7 +456,7 @@ settle_next(Settling *settling, DateADT from)
 	if (i == marks.nmarks)
 		return DATEVAL_NOEND;
 	month = month_start(marks.marks[i].day);
-	forget_marks(marks.marks[i].day, next_month(month));
+	forget_marks(settling, marks.marks[i].day, next_month(month));
 	for (; i < marks.nmarks && marks.marks[i].day < next_month(month); i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -464,11 +469,13 @@ settle_next(Settling *settling, DateADT from)
 static void
 begin_settling(Settling *settling)
 {
+	(void) lock_trades();
 	settling->now = GetCurrentTimestamp();
 	settling->context = AllocSetContextCreate(CurrentMemoryContext, "tradekeep settling",
 											  ALLOCSET_DEFAULT_SIZES);
 	settling->row_context = AllocSetContextCreate(CurrentMemoryContext, "tradekeep row",
 												  ALLOCSET_DEFAULT_SIZES);
+	settling->marks = 0;
 	clear_groups(settling);
 	/* One snapshot for all of it, taken behind the lock where the isolation level lets us. */
 	PushCopiedSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() :
@@ -483,9 +490,9 @@ end_settling(Settling *settling)
 	MemoryContextDelete(settling->context);
 }
 
-/* A step in the current transaction, with the rights of the extension's owner. */
-static DateADT
-settle_step(DateADT from)
+/* With the rights of the extension's owner. */
+DateADT
+settle_step(DateADT from, int64 *marks)
 {
 	Settling	settling;
 	OwnerScope	scope;
@@ -499,6 +506,7 @@ settle_step(DateADT from)
 	month = settle_next(&settling, from);
 	end_settling(&settling);
 	leave_owner(&scope);
+	*marks += settling.marks;
 	return month;
 }
 
@@ -506,9 +514,10 @@ Datum
 tradekeep_settle_trade_stats(PG_FUNCTION_ARGS)
 {
 	DateADT		month;
+	int64		marks = 0;
 
 	require_writable("tradekeep.settle_trade_stats");
-	month = settle_step(PG_ARGISNULL(0) ? DATEVAL_NOBEGIN : PG_GETARG_DATEADT(0));
+	month = settle_step(PG_ARGISNULL(0) ? DATEVAL_NOBEGIN : PG_GETARG_DATEADT(0), &marks);
 	if (month == DATEVAL_NOEND)
 		PG_RETURN_NULL();
 	PG_RETURN_DATEADT(month);
@@ -520,13 +529,14 @@ tradekeep_settle_trades(PG_FUNCTION_ARGS)
 	CallContext *context = (CallContext *) fcinfo->context;
 	bool		atomic = context == NULL || !IsA(context, CallContext) || context->atomic;
 	DateADT		month = DATEVAL_NOBEGIN;
+	int64		marks = 0;
 
 	require_writable("tradekeep.settle_trades");
 	SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC);
 	for (;;)
 	{
 		/* What is written meanwhile into months that were passed waits for the next call. */
-		month = settle_step(month);
+		month = settle_step(month, &marks);
 		if (month == DATEVAL_NOEND)
 			break;
 		month = next_month(month);

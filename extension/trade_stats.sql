@@ -56,10 +56,14 @@ CREATE TRIGGER mark_deleted AFTER DELETE ON tradekeep.trade REFERENCING OLD TABL
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.mark_trades();
 CREATE TRIGGER mark_truncated AFTER TRUNCATE ON tradekeep.trade
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.mark_trades();
+-- For what logical replication applies, row by row.
+CREATE TRIGGER mark_replicated AFTER INSERT OR UPDATE OR DELETE ON tradekeep.trade
+	FOR EACH ROW EXECUTE FUNCTION tradekeep.mark_trades();
 ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER mark_inserted;
 ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER mark_updated;
 ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER mark_deleted;
 ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER mark_truncated;
+ALTER TABLE tradekeep.trade ENABLE REPLICA TRIGGER mark_replicated;
 
 CREATE TYPE tradekeep.trade_metrics AS (
 	trades bigint, wins bigint, losses bigint, draws bigint, win_rate double precision,

@@ -144,7 +144,7 @@ CREATE TABLE tradekeep.symbol_lock (
 	symbol tradekeep.key_name NOT NULL,
 	side tradekeep.lock_side NOT NULL,
 	locked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-	until tradekeep.trade_time NOT NULL,
+	until timestamptz NOT NULL CHECK (until >= '1900-01-01 00:00:00+00' AND until < '2200-01-01 00:00:00+00'),
 	reason tradekeep.label,
 	PRIMARY KEY (symbol, side)
 ) USING heap;
@@ -296,10 +296,14 @@ CREATE TRIGGER mark_deleted AFTER DELETE ON tradekeep.trade REFERENCING OLD TABL
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.mark_trades();
 CREATE TRIGGER mark_truncated AFTER TRUNCATE ON tradekeep.trade
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.mark_trades();
+-- For what logical replication applies, row by row.
+CREATE TRIGGER mark_replicated AFTER INSERT OR UPDATE OR DELETE ON tradekeep.trade
+	FOR EACH ROW EXECUTE FUNCTION tradekeep.mark_trades();
 ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER mark_inserted;
 ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER mark_updated;
 ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER mark_deleted;
 ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER mark_truncated;
+ALTER TABLE tradekeep.trade ENABLE REPLICA TRIGGER mark_replicated;
 
 CREATE TYPE tradekeep.trade_metrics AS (
 	trades bigint, wins bigint, losses bigint, draws bigint, win_rate double precision,
@@ -586,6 +590,29 @@ END
 $$;
 COMMENT ON FUNCTION tradekeep.trade_report(interval, text, text, text, numeric, timestamptz) IS
 'trade_stats() in a few lines of text for a chat message. Arguments and errors as there';
+
+-- When rows of ours expire is built in; a row of ttl_policy only overrides how they are swept.
+CREATE OR REPLACE VIEW tradekeep.effective_ttl_policy AS
+	SELECT coalesce(p.relation, b.relation) AS relation, coalesce(b.column_name, p.column_name) AS column_name,
+		coalesce(p.keep, interval '0') AS keep, p.unit, coalesce(b.keep_rows, p.keep_rows) AS keep_rows,
+		p.key_columns, p.batch_size, p.rate_limit, p.lock_timeout,
+		coalesce(p.sweep_interval, b.sweep_interval) AS sweep_interval, coalesce(p.paused, false) AS paused,
+		b.relation IS NOT NULL AND b.relation = 'tradekeep.candle'::regclass AS candle_retention
+	FROM (
+		SELECT p.* FROM tradekeep.ttl_policy AS p
+		WHERE EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = p.relation)) AS p
+	FULL JOIN (VALUES
+		('tradekeep.claim'::regclass, name 'sweep_after', NULL::bigint, NULL::interval),
+		('tradekeep.signal'::regclass, 'sweep_after', NULL, NULL),
+		('tradekeep.tick'::regclass, 'sweep_after', NULL, NULL),
+		('tradekeep.candle_correction'::regclass, 'corrected_at', 10000, interval '1 min'),
+		('tradekeep.symbol_lock'::regclass, 'until', NULL, interval '1 min'),
+		('tradekeep.candle'::regclass, 'ts', NULL, interval '1 min')
+	) AS b(relation, column_name, keep_rows, sweep_interval) ON b.relation = p.relation
+	WHERE coalesce(p.relation, b.relation) <> 'tradekeep.candle'::regclass
+		OR EXISTS (SELECT FROM tradekeep.candle_retention);
+COMMENT ON VIEW tradekeep.effective_ttl_policy IS
+'the policies that the sweeper applies: those of set_ttl(), and what is built in for the tables of tradekeep; for candles, by set_candle_retention()';
 
 -- What reads is STABLE or IMMUTABLE, what writes is VOLATILE; only the exceptions have names.
 CREATE OR REPLACE VIEW tradekeep.function_access AS
