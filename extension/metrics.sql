@@ -117,6 +117,18 @@ BEGIN ATOMIC
 				ELSE (SELECT format('the history of %s candles is not built', string_agg(b.target::text, ', ' ORDER BY b.target))
 					FROM tradekeep.rollup_build AS b) END,
 			'CALL tradekeep.rebuild_rollups()'),
+		('trade triggers', (SELECT count(*) FROM pg_trigger AS t
+				WHERE t.tgrelid = 'tradekeep.trade'::regclass AND t.tgname LIKE 'mark\_%' AND t.tgenabled IN ('A', 'R')) = 5,
+			'error',
+			'every change of trades is marked',
+			'triggers on tradekeep.trade are disabled or gone: statistics miss what changes',
+			'ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER ..., ENABLE REPLICA TRIGGER mark_replicated; then SELECT tradekeep.rebuild_trade_stats()'),
+		('trade statistics', (SELECT count(DISTINCT (m.first AT TIME ZONE 'UTC')::date) <= 31 FROM tradekeep.trade_mark AS m),
+			'warning',
+			'trades are settled',
+			(SELECT format('trades of %s days are not settled: statistics are right, and slow to read',
+				count(DISTINCT (m.first AT TIME ZONE 'UTC')::date)) FROM tradekeep.trade_mark AS m),
+			'CALL tradekeep.settle_trades()'),
 		('role', has_table_privilege('tradekeep.claim'::regclass, 'INSERT')
 			AND has_function_privilege('tradekeep.claim'::regproc, 'EXECUTE'),
 			'warning',

@@ -173,6 +173,9 @@ extern Oid *sweep_current_table;
 /* Waits, but not when the process is called. */
 extern void sweep_nap(TimestampTz until);
 
+/* A mark was left on trades; when the transaction commits, the worker may come for many. */
+extern void sweep_count_mark(void);
+
 extern void sweep_define_settings(void);
 
 /* Installs the launcher; only while preloading. */

@@ -27,6 +27,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "port/atomics.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
@@ -67,6 +68,14 @@ int			sweep_batch_size = 1000;
 int			sweep_rate_limit = 25000;
 int			sweep_lock_timeout = 500;
 
+/*
+ * Marks of trades after which a database need not wait for its next round: to read what so many have
+ * touched takes longer than to start a worker.  Databases share counters; one too many that is
+ * woken for another does no harm.
+ */
+#define MARKS_THAT_WAKE 200
+#define MARK_COUNTERS	32
+
 /* What a worker leaves to the launcher. */
 typedef struct Report
 {
@@ -82,6 +91,7 @@ typedef struct SharedSweep
 	bool		woken;
 	bool		others_wait;	/* a database is due, and no worker free for it */
 	Report		reports[MAX_WORKERS];
+	pg_atomic_uint32 marks[MARK_COUNTERS];	/* since a worker was last started for them */
 } SharedSweep;
 
 /* The launcher's. */
@@ -90,6 +100,7 @@ typedef struct Database
 	Oid			oid;
 	bool		absent;
 	bool		running;
+	bool		failed;			/* its last worker ended without a report */
 	bool		seen;			/* in the last look at pg_database */
 	bool		woken;			/* since its last worker was started */
 	Oid			suspect;		/* the table at which the last worker ended */
@@ -111,6 +122,7 @@ typedef struct Worker
 
 static SharedSweep *shared = NULL;	/* null: not preloaded */
 static bool wake_at_commit = false;
+static int	marks_to_count = 0;		/* at commit */
 static shmem_startup_hook_type previous_shmem_startup = NULL;
 static shmem_request_hook_type previous_shmem_request = NULL;
 
@@ -158,17 +170,19 @@ start_shmem(void)
 	{
 		memset(shared, 0, sizeof(SharedSweep));
 		SpinLockInit(&shared->mutex);
+		for (int i = 0; i < MARK_COUNTERS; i++)
+			pg_atomic_init_u32(&shared->marks[i], 0);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
 
 static void
-wake_launcher(void)
+wake_launcher(bool look_again)
 {
 	Latch	   *launcher;
 
 	SpinLockAcquire(&shared->mutex);
-	shared->woken = true;
+	shared->woken |= look_again;
 	launcher = shared->launcher;
 	SpinLockRelease(&shared->mutex);
 	/* Should it have gone meanwhile, its latch is still one. */
@@ -176,13 +190,39 @@ wake_launcher(void)
 		SetLatch(launcher);
 }
 
+static pg_atomic_uint32 *
+mark_counter(Oid database)
+{
+	return &shared->marks[database % MARK_COUNTERS];
+}
+
+static void
+count_marks(int marks)
+{
+	uint32		before = pg_atomic_fetch_add_u32(mark_counter(MyDatabaseId), marks);
+
+	if (before < MARKS_THAT_WAKE && before + marks >= MARKS_THAT_WAKE)
+		wake_launcher(false);
+}
+
 static void
 end_transaction(XactEvent event, void *arg)
 {
-	if (wake_at_commit && event == XACT_EVENT_COMMIT)
-		wake_launcher();
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		wake_at_commit = false;
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	if (event == XACT_EVENT_COMMIT && wake_at_commit)
+		wake_launcher(true);
+	if (event == XACT_EVENT_COMMIT && marks_to_count > 0)
+		count_marks(marks_to_count);
+	wake_at_commit = false;
+	marks_to_count = 0;
+}
+
+void
+sweep_count_mark(void)
+{
+	if (shared != NULL)
+		marks_to_count++;
 }
 
 void
@@ -354,7 +394,7 @@ forget_launcher(int code, Datum arg)
 
 /*
  * Brings forward what is due too late: databases that had no extension, when one was
- * created somewhere, and all when the interval became shorter.  A worker that runs
+ * created somewhere, those with many marks, and all when the interval became shorter.  A worker that runs
  * may have looked too early to see it; its database remembers.
  */
 static void
@@ -382,6 +422,9 @@ bring_forward(List *databases)
 			database->due = Min(database->due, now);
 		else if (shorter && !database->absent)
 			database->due = Min(database->due, now + (int64) sweep_interval * 1000);
+		if (!database->absent && !database->failed &&
+			pg_atomic_read_u32(mark_counter(database->oid)) >= MARKS_THAT_WAKE)
+			database->due = Min(database->due, now);
 	}
 }
 
@@ -479,8 +522,9 @@ collect_reports(Worker *workers, List *databases)
 		database->absent = shared->reports[i].absent;
 		database->due = shared->reports[i].due;
 		/* One that failed has its next chance as if it had not, and is told why. */
-		database->suspect = database->due == 0 ? shared->reports[i].table : InvalidOid;
-		if (database->due == 0)
+		database->failed = database->due == 0;
+		database->suspect = database->failed ? shared->reports[i].table : InvalidOid;
+		if (database->failed)
 			database->due = GetCurrentTimestamp() +
 				Max((int64) sweep_interval * 1000, REST_AFTER_FAILURE);
 	}
@@ -522,6 +566,7 @@ start_worker(int place, Worker *worker, Database *database)
 	memcpy(registration.bgw_extra, &order, sizeof(Order));
 	registration.bgw_notify_pid = MyProcPid;
 	memset(&shared->reports[place], 0, sizeof(Report));
+	pg_atomic_write_u32(mark_counter(database->oid), 0);
 	worker->database = database->oid;
 	if (RegisterDynamicBackgroundWorker(&registration, &worker->handle))
 	{

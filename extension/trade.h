@@ -176,7 +176,6 @@ extern const Mark *find_mark(const Marks *marks, DateADT day);
 
 /* Before anything of the statistics is read; returns the table. */
 extern Oid	lock_trades(void);
-extern bool try_lock_trades(void);
 
 static inline DateADT
 day_of(TimestampTz at)
@@ -197,9 +196,12 @@ extern DateADT next_month(DateADT day);
 
 /*
  * Settles the first month with marks from a day on in the current transaction, and adds up the
- * marks that are gone; DATEVAL_NOEND when there is none, or somebody else is settling.
+ * marks that are gone; DATEVAL_NOEND when there is none.  Waits while somebody else is settling.
  */
 extern DateADT settle_step(DateADT from, int64 *marks);
+
+/* All that a step waits for, if nobody else has it. */
+extern bool try_lock_settling(void);
 
 /* trade_worker.c */
 

@@ -36,7 +36,9 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
+#include "lock.h"
 #include "owner.h"
+#include "sweep.h"
 
 PG_FUNCTION_INFO_V1(tradekeep_mark_trades);
 
@@ -141,9 +143,10 @@ lock_trades(void)
 }
 
 bool
-try_lock_trades(void)
+try_lock_settling(void)
 {
-	return ConditionalLockRelationOid(require_table("trade"), AccessShareLock);
+	return ConditionalLockRelationOid(require_table("trade"), AccessShareLock) &&
+		try_lock_until_end(LOCK_SETTLING, 0, ExclusiveLock);
 }
 
 void
@@ -176,6 +179,7 @@ write_mark(Relation relation, TimestampTz first)
 
 	simple_heap_insert(relation, tuple);
 	heap_freetuple(tuple);
+	sweep_count_mark();
 	context = MemoryContextSwitchTo(TopTransactionContext);
 	note_mark(&left.marks, first);
 	MemoryContextSwitchTo(context);

@@ -13,7 +13,8 @@
  * month is summed up from its days once it is over.  A month in which nothing is settled after
  * it ended is found at the next step, as the last one before the present.
  *
- * A lock keeps two from settling at a time; the second goes home.  Nobody else waits for it.
+ * A lock keeps two from settling at a time; the worker, when it is second, goes home.  Nobody else
+ * waits for it.
  */
 #include "trade.h"
 
@@ -470,6 +471,7 @@ static void
 begin_settling(Settling *settling)
 {
 	(void) lock_trades();
+	lock_until_end(LOCK_SETTLING, 0, ExclusiveLock);
 	settling->now = GetCurrentTimestamp();
 	settling->context = AllocSetContextCreate(CurrentMemoryContext, "tradekeep settling",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -498,8 +500,6 @@ settle_step(DateADT from, int64 *marks)
 	OwnerScope	scope;
 	DateADT		month;
 
-	if (!try_lock_until_end(LOCK_SETTLING, 0, ExclusiveLock))
-		return DATEVAL_NOEND;
 	enter_extension(&scope);
 	begin_settling(&settling);
 	settle_ended_month(&settling);
@@ -556,7 +556,6 @@ tradekeep_rebuild_trade_stats(PG_FUNCTION_ARGS)
 	int64		months = 0;
 
 	require_writable("tradekeep.rebuild_trade_stats");
-	lock_until_end(LOCK_SETTLING, 0, ExclusiveLock);
 	enter_extension(&scope);
 	begin_settling(&settling);
 	change(&delete_all_spans, NULL, NULL);

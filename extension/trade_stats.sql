@@ -3,8 +3,10 @@
 CREATE TABLE tradekeep.trade_mark (
 	first timestamptz NOT NULL
 ) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+-- Where it is published, against all advice, it can still be deleted from.
+ALTER TABLE tradekeep.trade_mark REPLICA IDENTITY FULL;
 COMMENT ON TABLE tradekeep.trade_mark IS
-'a row for each statement and UTC day whose closed trades it touched: the earliest closed_at of them. Settling turns them into summaries';
+'a row for each transaction and UTC day whose closed trades it touched, or some: the earliest closed_at of them. Settling turns them into summaries';
 
 CREATE TABLE tradekeep.trade_span (
 	dimension text COLLATE "C" NOT NULL,
@@ -148,13 +150,17 @@ END;
 COMMENT ON FUNCTION tradekeep.top_symbols(interval, bigint, text, text, timestamptz) IS
 'the n symbols that earned most in a window as trade_stats() has it, of a strategy, a bot, or all. Errors as trade_stats()';
 
--- Summaries and the trades of marked days, in one statement and so under one snapshot.
+-- Summaries and the trades of marked days, in one statement and so under one snapshot. Trades are locked first, as
+-- TRUNCATE does; where policies hide some of them, every day counts as marked.
 CREATE FUNCTION tradekeep.daily_pnl(since date DEFAULT NULL, until date DEFAULT NULL,
 	OUT day date, OUT trades bigint, OUT pnl numeric) RETURNS SETOF record
 	LANGUAGE sql STABLE PARALLEL SAFE ROWS 365
 BEGIN ATOMIC
-	WITH marked AS MATERIALIZED (
-		SELECT DISTINCT (m.first AT TIME ZONE 'UTC')::date AS day FROM tradekeep.trade_mark AS m),
+	WITH locked AS (SELECT FROM tradekeep.trade),
+	marked AS MATERIALIZED (
+		SELECT (m.first AT TIME ZONE 'UTC')::date AS day FROM tradekeep.trade_mark AS m
+		UNION
+		SELECT s.start::date FROM tradekeep.trade_span AS s WHERE s.span = 'd' AND row_security_active('tradekeep.trade')),
 	traded AS MATERIALIZED (
 		SELECT s.start::date AS day, s.trades, s.total AS pnl
 		FROM tradekeep.trade_span AS s
@@ -194,18 +200,18 @@ COMMENT ON FUNCTION tradekeep.equity_curve(numeric, date, date) IS
 CREATE FUNCTION tradekeep.settle_trade_stats(from_day date DEFAULT NULL) RETURNS date
 	AS 'MODULE_PATHNAME', 'tradekeep_settle_trade_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION tradekeep.settle_trade_stats(date) IS
-'settles the first month with marks from a day on, null for any, in the current transaction, and returns its first day; null when there is none, or somebody else is settling. Today''s last tenth of a second stays marked.
-It is only for speed: statistics are right without it. With the library preloaded it is done in the background.';
+'settles the first month with marks from a day on, null for any, in the current transaction, and returns its first day; null when there is none. Today''s last tenth of a second stays marked.
+It is only for speed: statistics are right without it. With the library preloaded it is done in the background. Waits while somebody else is settling.';
 
 CREATE PROCEDURE tradekeep.settle_trades()
 	AS 'MODULE_PATHNAME', 'tradekeep_settle_trades' LANGUAGE C;
 COMMENT ON PROCEDURE tradekeep.settle_trades() IS
-'settle_trade_stats() of each month with marks; commits after each, unless inside a transaction block. Returns at once when somebody else is settling';
+'settle_trade_stats() of each month with marks; commits after each, unless inside a transaction block';
 
 CREATE FUNCTION tradekeep.rebuild_trade_stats() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'tradekeep_rebuild_trade_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION tradekeep.rebuild_trade_stats() IS
-'makes all summaries anew from the trades, in one transaction, and returns the number of months; for what changed without triggers (pg_restore --disable-triggers, logical replication). For the level admin. Waits for who is settling';
+'makes all summaries anew from the trades, in one transaction, and returns the number of months; for what changed without triggers (pg_restore --disable-triggers). For the level admin. Waits for who is settling';
 
 -- The definitions once more, in plain SQL and month by month, so that memory does not grow with the years.
 CREATE FUNCTION tradekeep.verify_trade_stats(OUT what text, OUT day date, OUT dimension text, OUT value text,

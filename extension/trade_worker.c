@@ -30,7 +30,7 @@ settle_month_from(DateADT from, int64 *marks)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (try_lock_trades())
+	if (try_lock_settling())
 		month = settle_step(from, marks);
 	PopActiveSnapshot();
 	CommitTransactionCommand();

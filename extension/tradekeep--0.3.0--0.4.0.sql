@@ -243,8 +243,10 @@ COMMENT ON FUNCTION tradekeep.symbol_locked(text, text, timestamptz) IS
 CREATE TABLE tradekeep.trade_mark (
 	first timestamptz NOT NULL
 ) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+-- Where it is published, against all advice, it can still be deleted from.
+ALTER TABLE tradekeep.trade_mark REPLICA IDENTITY FULL;
 COMMENT ON TABLE tradekeep.trade_mark IS
-'a row for each statement and UTC day whose closed trades it touched: the earliest closed_at of them. Settling turns them into summaries';
+'a row for each transaction and UTC day whose closed trades it touched, or some: the earliest closed_at of them. Settling turns them into summaries';
 
 CREATE TABLE tradekeep.trade_span (
 	dimension text COLLATE "C" NOT NULL,
@@ -388,13 +390,17 @@ END;
 COMMENT ON FUNCTION tradekeep.top_symbols(interval, bigint, text, text, timestamptz) IS
 'the n symbols that earned most in a window as trade_stats() has it, of a strategy, a bot, or all. Errors as trade_stats()';
 
--- Summaries and the trades of marked days, in one statement and so under one snapshot.
+-- Summaries and the trades of marked days, in one statement and so under one snapshot. Trades are locked first, as
+-- TRUNCATE does; where policies hide some of them, every day counts as marked.
 CREATE FUNCTION tradekeep.daily_pnl(since date DEFAULT NULL, until date DEFAULT NULL,
 	OUT day date, OUT trades bigint, OUT pnl numeric) RETURNS SETOF record
 	LANGUAGE sql STABLE PARALLEL SAFE ROWS 365
 BEGIN ATOMIC
-	WITH marked AS MATERIALIZED (
-		SELECT DISTINCT (m.first AT TIME ZONE 'UTC')::date AS day FROM tradekeep.trade_mark AS m),
+	WITH locked AS (SELECT FROM tradekeep.trade),
+	marked AS MATERIALIZED (
+		SELECT (m.first AT TIME ZONE 'UTC')::date AS day FROM tradekeep.trade_mark AS m
+		UNION
+		SELECT s.start::date FROM tradekeep.trade_span AS s WHERE s.span = 'd' AND row_security_active('tradekeep.trade')),
 	traded AS MATERIALIZED (
 		SELECT s.start::date AS day, s.trades, s.total AS pnl
 		FROM tradekeep.trade_span AS s
@@ -434,18 +440,18 @@ COMMENT ON FUNCTION tradekeep.equity_curve(numeric, date, date) IS
 CREATE FUNCTION tradekeep.settle_trade_stats(from_day date DEFAULT NULL) RETURNS date
 	AS 'MODULE_PATHNAME', 'tradekeep_settle_trade_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION tradekeep.settle_trade_stats(date) IS
-'settles the first month with marks from a day on, null for any, in the current transaction, and returns its first day; null when there is none, or somebody else is settling. Today''s last tenth of a second stays marked.
-It is only for speed: statistics are right without it. With the library preloaded it is done in the background.';
+'settles the first month with marks from a day on, null for any, in the current transaction, and returns its first day; null when there is none. Today''s last tenth of a second stays marked.
+It is only for speed: statistics are right without it. With the library preloaded it is done in the background. Waits while somebody else is settling.';
 
 CREATE PROCEDURE tradekeep.settle_trades()
 	AS 'MODULE_PATHNAME', 'tradekeep_settle_trades' LANGUAGE C;
 COMMENT ON PROCEDURE tradekeep.settle_trades() IS
-'settle_trade_stats() of each month with marks; commits after each, unless inside a transaction block. Returns at once when somebody else is settling';
+'settle_trade_stats() of each month with marks; commits after each, unless inside a transaction block';
 
 CREATE FUNCTION tradekeep.rebuild_trade_stats() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'tradekeep_rebuild_trade_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION tradekeep.rebuild_trade_stats() IS
-'makes all summaries anew from the trades, in one transaction, and returns the number of months; for what changed without triggers (pg_restore --disable-triggers, logical replication). For the level admin. Waits for who is settling';
+'makes all summaries anew from the trades, in one transaction, and returns the number of months; for what changed without triggers (pg_restore --disable-triggers). For the level admin. Waits for who is settling';
 
 -- The definitions once more, in plain SQL and month by month, so that memory does not grow with the years.
 CREATE FUNCTION tradekeep.verify_trade_stats(OUT what text, OUT day date, OUT dimension text, OUT value text,
@@ -613,6 +619,78 @@ CREATE OR REPLACE VIEW tradekeep.effective_ttl_policy AS
 		OR EXISTS (SELECT FROM tradekeep.candle_retention);
 COMMENT ON VIEW tradekeep.effective_ttl_policy IS
 'the policies that the sweeper applies: those of set_ttl(), and what is built in for the tables of tradekeep; for candles, by set_candle_retention()';
+
+CREATE OR REPLACE FUNCTION tradekeep.doctor(OUT check_name text, OUT status text, OUT detail text, OUT remedy text)
+	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT c.check_name,
+		CASE WHEN c.passed THEN 'ok' ELSE c.severity END,
+		CASE WHEN c.passed THEN c.good ELSE c.bad END,
+		CASE WHEN NOT c.passed THEN c.remedy END
+	FROM tradekeep.health() AS h,
+	LATERAL (VALUES
+		('versions', h.extension_version = h.library_version, 'warning',
+			format('extension and library are %s', h.library_version),
+			format('the extension is %s, the library %s', h.extension_version, h.library_version),
+			'ALTER EXTENSION tradekeep UPDATE, then let sessions reconnect'),
+		('preload', h.preloaded, 'warning',
+			'the library is preloaded',
+			'the library is not preloaded: nothing is counted, and expired rows are not swept by themselves',
+			'add tradekeep to shared_preload_libraries and restart the server'),
+		('server', NOT h.standby, 'warning',
+			'this is a primary',
+			'this is a standby: reading functions work, writing ones raise 25006',
+			'connect bots that claim to the primary'),
+		('synchronous_commit', h.synchronous_commit <> 'off', 'error',
+			format('synchronous_commit is %s', h.synchronous_commit),
+			'synchronous_commit is off: after a crash, claims of the last moments are granted again',
+			'SET synchronous_commit = on where bots claim: ALTER ROLE ... SET synchronous_commit = on'),
+		('fsync', current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean, 'error',
+			'fsync and full_page_writes are on',
+			'fsync or full_page_writes is off: a crash of the machine may lose anything',
+			'set fsync = on and full_page_writes = on in postgresql.conf'),
+		('sweeper', NOT h.preloaded OR h.standby
+				OR tradekeep.sweeper_running() AND current_setting('tradekeep.sweep', true)::boolean IS NOT FALSE,
+			'warning',
+			CASE WHEN tradekeep.sweeper_running() THEN 'the sweeper is at work'
+				ELSE 'the sweeper runs on a primary with the library preloaded' END,
+			'the sweeper does not run, or tradekeep.sweep is off: expired rows stay',
+			'set tradekeep.sweep = on, and max_worker_processes 3 higher than others need'),
+		('sweep', NOT EXISTS (SELECT FROM tradekeep.sweep_state AS s WHERE s.failures > 0), 'warning',
+			'no table failed to be swept',
+			(SELECT format('%s of the tables with a ttl cannot be swept', count(*))
+				FROM tradekeep.sweep_state AS s WHERE s.failures > 0),
+			'SELECT * FROM tradekeep.sweep_status WHERE failures > 0'),
+		('rollups', NOT EXISTS (SELECT FROM tradekeep.rollup_build)
+				AND (tradekeep.rollups_armed() OR NOT EXISTS (SELECT FROM tradekeep.rollup)),
+			'warning',
+			format('%s rollups, all built', (SELECT count(*) FROM tradekeep.rollup)),
+			CASE WHEN NOT tradekeep.rollups_armed() THEN 'the triggers that derive candles are missing'
+				ELSE (SELECT format('the history of %s candles is not built', string_agg(b.target::text, ', ' ORDER BY b.target))
+					FROM tradekeep.rollup_build AS b) END,
+			'CALL tradekeep.rebuild_rollups()'),
+		('trade triggers', (SELECT count(*) FROM pg_trigger AS t
+				WHERE t.tgrelid = 'tradekeep.trade'::regclass AND t.tgname LIKE 'mark\_%' AND t.tgenabled IN ('A', 'R')) = 5,
+			'error',
+			'every change of trades is marked',
+			'triggers on tradekeep.trade are disabled or gone: statistics miss what changes',
+			'ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER ..., ENABLE REPLICA TRIGGER mark_replicated; then SELECT tradekeep.rebuild_trade_stats()'),
+		('trade statistics', (SELECT count(DISTINCT (m.first AT TIME ZONE 'UTC')::date) <= 31 FROM tradekeep.trade_mark AS m),
+			'warning',
+			'trades are settled',
+			(SELECT format('trades of %s days are not settled: statistics are right, and slow to read',
+				count(DISTINCT (m.first AT TIME ZONE 'UTC')::date)) FROM tradekeep.trade_mark AS m),
+			'CALL tradekeep.settle_trades()'),
+		('role', has_table_privilege('tradekeep.claim'::regclass, 'INSERT')
+			AND has_function_privilege('tradekeep.claim'::regproc, 'EXECUTE'),
+			'warning',
+			format('%s may claim', current_user),
+			format('%s may read, not claim', current_user),
+			format('SELECT tradekeep.grant_access(%L, ''writer'') as the owner of the extension', current_user))
+	) AS c(check_name, passed, severity, good, bad, remedy);
+END;
+COMMENT ON FUNCTION tradekeep.doctor() IS
+'checks the installation as the current role sees it: a row a check, status ok, warning or error, and what to do about it';
 
 -- What reads is STABLE or IMMUTABLE, what writes is VOLATILE; only the exceptions have names.
 CREATE OR REPLACE VIEW tradekeep.function_access AS

@@ -29,6 +29,12 @@ SELECT synchronous_commit, status, detail FROM health(), doctor() WHERE check_na
 SET synchronous_commit = off;
 SELECT synchronous_commit, status, detail, remedy FROM health(), doctor() WHERE check_name = 'synchronous_commit';
 RESET synchronous_commit;
+-- Trades that wait to be settled, and changes that nothing marks.
+BEGIN;
+INSERT INTO trade (trade_id, symbol, side, closed_at, pnl) SELECT n, 'BTC', 'LONG', '2026-01-01Z'::timestamptz + n * interval '1 day', n FROM generate_series(1, 32) AS n;
+ALTER TABLE trade DISABLE TRIGGER mark_updated;
+SELECT check_name, status, detail, remedy FROM doctor() WHERE check_name LIKE 'trade%';
+ROLLBACK;
 -- What it says reaches clients of every encoding.
 SET client_encoding = latin1;
 SELECT count(*) > 0 AS readable FROM doctor();

@@ -38,13 +38,17 @@ extern void catch_interrupts(void);
 /* The subcommands: each takes its own arguments, its name first. */
 extern int	health_main(int argc, char **argv);
 extern int	import_main(int argc, char **argv);
+extern int	import_trades_main(int argc, char **argv);
 extern int	export_main(int argc, char **argv);
+extern int	stats_main(int argc, char **argv);
 extern int	demo_main(int argc, char **argv);
 extern int	bot_main(int argc, char **argv);
 
 extern const char *const health_help;
-extern const char *const import_help;
+extern const char *const import_candles_help;
+extern const char *const import_trades_help;
 extern const char *const export_help;
+extern const char *const stats_help;
 extern const char *const demo_help;
 
 /* terminal.c */
@@ -54,6 +58,7 @@ typedef enum text_colour
 } text_colour;
 
 extern const char *paint(FILE *stream, text_colour colour);
+extern char *defuse(char *text);
 extern const char *with_commas(int64_t number, char buffer[32]);
 extern void show_progress(const char *what, double done, int64_t count, double seconds);
 extern void hide_progress(void);

@@ -1,6 +1,7 @@
 /*
  * import.c
- *		tradekeep import candles: a file of any length into the database.
+ *		tradekeep import candles: a file of any length into the database.  Trades have
+ *		a file of their own, trades.c.
  *
  * A thread reads and parses the file into one of two chunks while the other one
  * is being stored, so that the parser and the server work at the same time and
@@ -15,10 +16,9 @@
 #include <errno.h>
 #include <stdatomic.h>
 
-#define REPORTED_ROWS 10
-
-const char *const import_help =
+const char *const import_candles_help =
 "tradekeep import candles FILE [--symbol SYMBOL] [--timeframe TIMEFRAME] [OPTION...]\n"
+"tradekeep import trades FILE ...      see tradekeep import trades --help\n"
 "\n"
 "Stores candles from a file of any length and any order; \"-\" reads standard input. Running it\n"
 "again changes nothing. What the file is, its content tells, plain or gzipped:\n"
@@ -215,38 +215,10 @@ read_batches(void *argument)
 	}
 }
 
-/* A file may hold anything, also what a terminal obeys. */
-static void
-report_row(const import_state *import, const row_problem *problem)
-{
-	char		reason[sizeof(problem->reason)];
-	char		place[64] = "";
-
-	snprintf(reason, sizeof(reason), "%s", problem->reason);
-	for (char *p = reason; *p != '\0'; p++)
-	{
-		if ((unsigned char) *p < ' ' || *p == 127)
-			*p = '?';
-	}
-	if (problem->row >= 0)
-		snprintf(place, sizeof(place), "row %lld, line %lld: ", (long long) problem->row,
-				 (long long) problem->line);
-	else if (problem->line > 0)
-		snprintf(place, sizeof(place), "line %lld: ", (long long) problem->line);
-	hide_progress();
-	fprintf(stderr, "%stradekeep: %s: %s%s%s", paint(stderr, RED),
-			strcmp(import->path, "-") == 0 ? "standard input" : import->path, place, reason,
-			paint(stderr, PLAIN));
-	fprintf(stderr, problem->sqlstate[0] != '\0' ? " [%s]\n" : "%s\n", problem->sqlstate);
-}
-
 static void
 reject(import_state *import, const row_problem *problem)
 {
-	if (import->rejected++ < REPORTED_ROWS)
-		report_row(import, problem);
-	else if (import->rejected == REPORTED_ROWS + 1)
-		fputs("tradekeep: more bad rows follow, which are only counted\n", stderr);
+	reject_row(import->path, import->rejected++, problem);
 }
 
 /* The reason in the handle, as the problem of one row of a chunk. */
@@ -299,7 +271,7 @@ store_batch(import_state *import, const row_batch *batch)
 		reject(import, &batch->rejections[i < REPORTED_ROWS ? i : REPORTED_ROWS - 1]);
 	if (batch->end == ROW_BROKEN || batch->end == ROW_REJECTED)
 	{
-		report_row(import, &batch->problem);
+		report_row(import->path, &batch->problem);
 		return EXIT_FAILED;
 	}
 	switch (store_chunk(&import->store, &batch->chunk))
@@ -318,7 +290,7 @@ store_batch(import_state *import, const row_batch *batch)
 	{
 		row_problem problem = problem_of_row(import, &batch->chunk, bad);
 
-		report_row(import, &problem);
+		report_row(import->path, &problem);
 		return EXIT_FAILED;
 	}
 	return report_failure(import->store.client);
@@ -467,7 +439,7 @@ import_candles(import_state *import, const char *url)
 
 	if (!rows_open(&import->reader, import->path, &problem))
 	{
-		report_row(import, &problem);
+		report_row(import->path, &problem);
 		return EXIT_FAILED;
 	}
 	if (import->store.symbol == NULL && reader->columns[CSV_SYMBOL] < 0)
@@ -531,7 +503,7 @@ import_main(int argc, char **argv)
 		}
 	}
 	if (argc - optind != 2 || strcmp(argv[optind], "candles") != 0)
-		return wrong_usage("import", "what to import? candles FILE");
+		return wrong_usage("import", "what to import? candles FILE, or trades FILE");
 	import.path = argv[optind + 1];
 	return import_candles(&import, url);
 }

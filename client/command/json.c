@@ -13,8 +13,8 @@
 #define COLUMNS 6
 
 /* The next character that is not blank, or -1 at the end; it stays unread. */
-static int
-peek(input_file *input)
+int
+json_peek(input_file *input)
 {
 	for (;;)
 	{
@@ -179,8 +179,9 @@ parse(row_reader *reader, const char *text, size_t length, tk_candle *candle, ro
 	return ROW_REJECTED;
 }
 
-static row_status
-broken(row_reader *reader, int c, row_problem *problem)
+/* Says why there can be no further row, whatever stands where one should. */
+row_status
+json_broken(row_reader *reader, int c, row_problem *problem)
 {
 	const input_file *input = &reader->input;
 
@@ -201,33 +202,56 @@ broken(row_reader *reader, int c, row_problem *problem)
 	return ROW_BROKEN;
 }
 
-/* rows_next() for JSON. */
+/* Where a row should begin, at `c`, none could be found in one piece. */
+static row_status
+no_element(row_reader *reader, int c, row_problem *problem)
+{
+	const input_file *input = &reader->input;
+
+	if (input->end - input->start == INPUT_BUFFER)
+		rows_problem(problem, reader->row, reader->row_line, "TK006", "longer than %d bytes",
+					 INPUT_BUFFER);
+	else if (c == ',' || c == ']')
+		rows_problem(problem, reader->row, reader->row_line, "TK006",
+					 "nothing between two commas");
+	else
+	{
+		reader->row--;
+		json_broken(reader, -1, problem);
+	}
+	return ROW_BROKEN;
+}
+
+/*
+ * Finds the next element of an array, and leaves it behind: ROW_READ with its
+ * *length, which lies right before what is unread then; ROW_END when the array
+ * has ended.
+ */
 row_status
-json_next(row_reader *reader, file_row *row, row_problem *problem)
+json_element(row_reader *reader, size_t *length, row_problem *problem)
 {
 	input_file *input = &reader->input;
 
 	for (;;)
 	{
-		int			c = peek(input);
-		size_t		length;
+		int			c = json_peek(input);
 
 		switch (reader->place)
 		{
 			case BEFORE_ARRAY:
 				if (c != '[')
-					return broken(reader, c, problem);
+					return json_broken(reader, c, problem);
 				input->start++;
 				reader->place = AT_FIRST_ROW;
 				break;
 			case AFTER_ROW:
 				if (c != ',' && c != ']')
-					return broken(reader, c, problem);
+					return json_broken(reader, c, problem);
 				input->start++;
 				reader->place = c == ',' ? AT_NEXT_ROW : AFTER_ARRAY;
 				break;
 			case AFTER_ARRAY:
-				return c < 0 ? ROW_END : broken(reader, c, problem);
+				return ROW_END;
 			case AT_FIRST_ROW:
 			case AT_NEXT_ROW:
 				if (c == ']' && reader->place == AT_FIRST_ROW)
@@ -238,28 +262,29 @@ json_next(row_reader *reader, file_row *row, row_problem *problem)
 				}
 				reader->row++;
 				reader->row_line = input->line;
-				length = c < 0 ? 0 : element_length(input);
-				if (length == 0 && input->end - input->start == INPUT_BUFFER)
-				{
-					rows_problem(problem, reader->row, reader->row_line, "TK006",
-								 "longer than %d bytes", INPUT_BUFFER);
-					return ROW_BROKEN;
-				}
-				if (length == 0 && (c == ',' || c == ']'))
-				{
-					rows_problem(problem, reader->row, reader->row_line, "TK006",
-								 "nothing between two commas");
-					return ROW_BROKEN;
-				}
-				if (length == 0)
-				{
-					reader->row--;
-					return broken(reader, -1, problem);
-				}
-				input->start += length;
+				*length = c < 0 ? 0 : element_length(input);
+				if (*length == 0)
+					return no_element(reader, c, problem);
+				input->start += *length;
 				reader->place = AFTER_ROW;
-				return parse(reader, input->buffer + input->start - length, length,
-							 &row->candle, problem);
+				return ROW_READ;
 		}
 	}
+}
+
+/* rows_next() for JSON. */
+row_status
+json_next(row_reader *reader, file_row *row, row_problem *problem)
+{
+	input_file *input = &reader->input;
+	size_t		length;
+	row_status	status = json_element(reader, &length, problem);
+	int			c;
+
+	if (status == ROW_READ)
+		return parse(reader, input->buffer + input->start - length, length, &row->candle, problem);
+	if (status == ROW_BROKEN)
+		return status;
+	c = json_peek(input);
+	return c < 0 ? ROW_END : json_broken(reader, c, problem);
 }

@@ -10,16 +10,19 @@
 static const struct
 {
 	const char *name;
+	const char *object;			/* the word behind it that makes it this one, or null: any */
 	int			(*run) (int argc, char **argv);
 	const char *const *help;	/* null: not for people */
 }			subcommands[] =
 
 {
-	{"health", health_main, &health_help},
-	{"import", import_main, &import_help},
-	{"export", export_main, &export_help},
-	{"demo", demo_main, &demo_help},
-	{"demo-bot", bot_main, NULL},
+	{"health", NULL, health_main, &health_help},
+	{"import", "trades", import_trades_main, &import_trades_help},
+	{"import", NULL, import_main, &import_candles_help},
+	{"export", NULL, export_main, &export_help},
+	{"stats", NULL, stats_main, &stats_help},
+	{"demo", NULL, demo_main, &demo_help},
+	{"demo-bot", NULL, bot_main, NULL},
 };
 
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
@@ -31,7 +34,9 @@ print_help(void)
 		 "\n"
 		 "  tradekeep health                        how the server is, and what is missing\n"
 		 "  tradekeep import candles FILE ...       store candles from a JSON or CSV file\n"
+		 "  tradekeep import trades FILE ...        store trades: freqtrade's, JSON or CSV\n"
 		 "  tradekeep export candles ...            write candles to a CSV or JSON file\n"
+		 "  tradekeep stats                         what the trades amount to\n"
 		 "  tradekeep demo                          two bots, four kills, every signal sent once\n"
 		 "\n"
 		 "  tradekeep SUBCOMMAND --help             what it does, and its options\n"
@@ -68,7 +73,11 @@ main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < SUBCOMMANDS; i++)
 	{
-		if (strcmp(argv[help ? 2 : 1], subcommands[i].name) != 0)
+		const char *object = argv[help ? 3 : 2];
+
+		if (strcmp(argv[help ? 2 : 1], subcommands[i].name) != 0 ||
+			(subcommands[i].object != NULL &&
+			 (object == NULL || strcmp(object, subcommands[i].object) != 0)))
 			continue;
 		for (int j = 2; j < argc && subcommands[i].help != NULL; j++)
 			help |= strcmp(argv[j], "--help") == 0 || strcmp(argv[j], "-h") == 0;

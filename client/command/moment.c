@@ -1,12 +1,13 @@
 /*
  * moment.c
- *		Numbers and times as people and exchanges write them.
+ *		Numbers, times and truth as people and exchanges write them.
  */
 #include "rows.h"
 
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
+#include <strings.h>
 
 /* A number through and through: no blanks, no hexadecimal; perhaps not finite. */
 bool
@@ -115,4 +116,24 @@ rows_moment(const char *text, double *ms)
 	else
 		*ms = value / (size < 1e16 ? 1e3 : 1e6);
 	return true;
+}
+
+/* True and false in the words of several languages. */
+bool
+rows_truth(const char *text, bool *truth)
+{
+	static const char *const words[][4] = {{"false", "f", "0", "no"}, {"true", "t", "1", "yes"}};
+
+	for (int value = 0; value <= 1; value++)
+	{
+		for (int i = 0; i < 4; i++)
+		{
+			if (strcasecmp(text, words[value][i]) == 0)
+			{
+				*truth = value;
+				return true;
+			}
+		}
+	}
+	return false;
 }

@@ -39,7 +39,7 @@ recognise(row_reader *reader, row_problem *problem)
 	if (starts_with(input, "PK\3\4", 4))
 	{
 		rows_problem(problem, -1, 0, "TK006", "it is a zip archive: unzip -p FILE.zip |"
-					 " tradekeep import candles - ...");
+					 " tradekeep import ... -");
 		return false;
 	}
 	if (starts_with(input, "\377\376", 2) || starts_with(input, "\376\377", 2))
@@ -55,22 +55,16 @@ recognise(row_reader *reader, row_problem *problem)
 			break;
 	}
 	reader->csv = first < input->end && input->buffer[first] != '[' && input->buffer[first] != '{';
-	if (reader->csv)
-		return csv_open(reader, problem);
-	if (input_ends_with(input, ']'))
-		return true;
-	rows_problem(problem, -1, 0, "TK006",
-				 "the file does not end with a bracket: it is truncated, or not an array");
-	return false;
+	return true;
 }
 
-/* Opens a file and reads what comes before its rows; else says in *problem why not. */
+/* Opens a file and sees what kind it is; else says in *problem why not. */
 bool
-rows_open(row_reader *reader, const char *path, row_problem *problem)
+rows_start(row_reader *reader, const char *path, row_problem *problem)
 {
 	memset(reader, 0, offsetof(row_reader, record));
 	reader->row = -1;
-	for (int column = 0; column < CSV_COLUMNS; column++)
+	for (int column = 0; column < MAX_COLUMNS; column++)
 		reader->columns[column] = -1;
 	if (!input_open(&reader->input, path))
 	{
@@ -79,6 +73,24 @@ rows_open(row_reader *reader, const char *path, row_problem *problem)
 	}
 	if (recognise(reader, problem))
 		return true;
+	rows_close(reader);
+	return false;
+}
+
+/* Opens a file and reads what comes before its rows; else says in *problem why not. */
+bool
+rows_open(row_reader *reader, const char *path, row_problem *problem)
+{
+	bool		good;
+
+	if (!rows_start(reader, path, problem))
+		return false;
+	good = reader->csv ? csv_open(reader, problem) : input_ends_with(&reader->input, ']');
+	if (good)
+		return true;
+	if (!reader->csv)
+		rows_problem(problem, -1, 0, "TK006",
+					 "the file does not end with a bracket: it is truncated, or not an array");
 	rows_close(reader);
 	return false;
 }

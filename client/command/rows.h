@@ -1,6 +1,7 @@
 /*
  * rows.h
- *		Candles read one by one from a JSON or CSV file of any length.
+ *		Rows read one by one from a JSON or CSV file of any length: candles; and what
+ *		the reader of trades (trade_rows.h) shares with them.
  */
 #ifndef TRADEKEEP_ROWS_H
 #define TRADEKEEP_ROWS_H
@@ -43,10 +44,11 @@ typedef enum csv_column
 {
 	CSV_TIME, CSV_OPEN, CSV_HIGH, CSV_LOW, CSV_CLOSE, CSV_VOLUME,
 	CSV_CLOSE_TIME, CSV_SYMBOL, CSV_TIMEFRAME, CSV_CLOSED, CSV_COLUMNS
-} csv_column;
+}			csv_column;
 
 #define CSV_NEEDED (CSV_VOLUME + 1)
 #define CSV_FIELDS 64
+#define MAX_COLUMNS 32			/* that a row of ours has, of candles or of trades */
 
 typedef struct row_reader
 {
@@ -59,22 +61,58 @@ typedef struct row_reader
 		BEFORE_ARRAY, AT_FIRST_ROW, AT_NEXT_ROW, AFTER_ROW, AFTER_ARRAY
 	}			place;
 	int			fields;			/* that a CSV row must have */
-	int			columns[CSV_COLUMNS];	/* the field of each; -1: there is none */
+	int			columns[MAX_COLUMNS];	/* the field of each; -1: there is none */
 	char		record[INPUT_BUFFER + 1];	/* a CSV row, taken apart */
 } row_reader;
+
+/* What a header may call a column. */
+typedef struct record_name
+{
+	const char *name;
+	int			column;
+} record_name;
+
+/* Why there is no row in what was read. */
+typedef struct row_fault
+{
+	const char *sqlstate;
+	char		reason[160];
+} row_fault;
 
 extern bool rows_open(row_reader *reader, const char *path, row_problem *problem);
 extern row_status rows_next(row_reader *reader, file_row *row, row_problem *problem);
 extern void rows_close(row_reader *reader);
 
+/* report.c: of rows that are left out, so many are shown. */
+#define REPORTED_ROWS 10
+
+extern void report_row(const char *path, const row_problem *problem);
+extern void reject_row(const char *path, int64_t before, const row_problem *problem);
+
 /* For the readers of the two formats. */
+extern bool rows_start(row_reader *reader, const char *path, row_problem *problem);
 extern void rows_problem(row_problem *problem, int64_t row, int64_t line, const char *sqlstate,
 						 const char *format,...) __attribute__((format(printf, 5, 6)));
+extern bool rows_fault(row_fault *found, const char *sqlstate, const char *format,...)
+			__attribute__((format(printf, 3, 4)));
 extern bool rows_number(const char *text, double *value);
 extern bool rows_moment(const char *text, double *ms);
+extern bool rows_truth(const char *text, bool *truth);
 
+extern int	json_peek(input_file *input);
+extern row_status json_element(row_reader *reader, size_t *length, row_problem *problem);
+extern row_status json_broken(row_reader *reader, int c, row_problem *problem);
 extern row_status json_next(row_reader *reader, file_row *row, row_problem *problem);
 extern bool csv_open(row_reader *reader, row_problem *problem);
 extern row_status csv_next(row_reader *reader, file_row *row, row_problem *problem);
+
+extern row_status record_find(row_reader *reader, char **fields, int *count, size_t *length,
+							  row_fault *found);
+extern void record_skip(input_file *input, size_t length);
+extern void record_skip_line(input_file *input);
+extern bool record_is_named(const char *field, const char *name);
+extern bool record_map(row_reader *reader, char **fields, const record_name *names, size_t count,
+					   row_fault *found);
+extern const char *record_field(const row_reader *reader, char **fields, int column);
 
 #endif							/* TRADEKEEP_ROWS_H */

@@ -26,6 +26,18 @@ paint(FILE *stream, text_colour colour)
 	return sequences[colour];
 }
 
+/* Takes out what a terminal would obey: files and databases may hold anything. */
+char *
+defuse(char *text)
+{
+	for (char *p = text; *p != '\0'; p++)
+	{
+		if ((unsigned char) *p < ' ' || *p == 127)
+			*p = '?';
+	}
+	return text;
+}
+
 /* 1234567 as 1,234,567 */
 const char *
 with_commas(int64_t number, char buffer[32])

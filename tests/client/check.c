@@ -184,6 +184,7 @@ main(void)
 	admin_run("SET client_min_messages = warning; TRUNCATE tradekeep.claim, tradekeep.candle");
 	test_claims();
 	test_candles();
+	test_trades();
 	test_arguments();
 	test_connections();
 	test_outages();

@@ -40,6 +40,7 @@ extern bool failed_with(tk_client *client, tk_error_code code, const char *sqlst
 
 extern void test_claims(void);
 extern void test_candles(void);
+extern void test_trades(void);
 extern void test_arguments(void);
 extern void test_connections(void);
 extern void test_outages(void);

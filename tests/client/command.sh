@@ -7,7 +7,7 @@
 sql "TRUNCATE tradekeep.claim, tradekeep.candle"
 
 # Help and usage
-for subcommand in "" health import export demo; do
+for subcommand in "" health import "import trades" export stats demo; do
 	# shellcheck disable=SC2086
 	tradekeep $subcommand --help >"$scratch/out"
 	check "help for '$subcommand'" $? 0
