@@ -311,7 +311,10 @@ print_table(const PGresult *result)
 	}
 }
 
-/* What only SQL has, as a table or as JSON.  Returns an exit code. */
+/*
+ * What only SQL has, as a table or as JSON; in a transaction, for whose time numbers
+ * are written so that they read back the same.  Returns an exit code.
+ */
 static int
 print_query(const stats_state *state)
 {
@@ -323,13 +326,13 @@ print_query(const stats_state *state)
 	char		at[32];
 	int			status = EXIT_DONE;
 
-	if (tk_connect(state->client) != 0)
+	if (tk_begin(state->client) != 0)
 		return report_failure(state->client);
 	connection = tk_connection(state->client);
 	snprintf(at, sizeof(at), "%.3f", (double) query->at / 1000);
 	values[5] = query->at != 0 ? at : NULL;
 	values[6] = state->dimension;
-	PQclear(PQexec(connection, "SET extra_float_digits = 1"));
+	PQclear(PQexec(connection, "SET LOCAL extra_float_digits = 1"));
 	result = PQexecParams(connection, !state->json ? by_query :
 						  state->dimension != NULL ? json_by_query : json_query,
 						  PARAMETERS, NULL, values, NULL, NULL, 0);
