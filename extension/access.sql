@@ -17,7 +17,7 @@ CREATE VIEW tradekeep.function_access AS
 				'keep_newest_candle', 'wake_sweeper',
 				'arm_candle_notify', 'send_candle_notes', 'notify_closed_candles',
 				'receive_horizon', 'roll_candles', 'forget_horizons', 'arm_rollups', 'build_rollups',
-				'refuse_rollup_change', 'delete_derived', 'mark_trades') THEN 'owner'
+				'refuse_rollup_change', 'delete_derived', 'mark_trades', 'enable_trade_triggers') THEN 'owner'
 			WHEN p.proname IN ('set_scope', 'reset_stats', 'set_candle_retention', 'cleanup_old_candles',
 				'notify_candles', 'add_rollup', 'drop_rollup', 'rebuild_rollups', 'continue_build',
 				'derive_candles', 'keep_frozen', 'make_rollup_triggers', 'rebuild_trade_stats') THEN 'admin'

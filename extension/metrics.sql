@@ -117,12 +117,11 @@ BEGIN ATOMIC
 				ELSE (SELECT format('the history of %s candles is not built', string_agg(b.target::text, ', ' ORDER BY b.target))
 					FROM tradekeep.rollup_build AS b) END,
 			'CALL tradekeep.rebuild_rollups()'),
-		('trade triggers', (SELECT count(*) FROM pg_trigger AS t
-				WHERE t.tgrelid = 'tradekeep.trade'::regclass AND t.tgname LIKE 'mark\_%' AND t.tgenabled IN ('A', 'R')) = 5,
-			'error',
+		('trade triggers', NOT EXISTS (SELECT FROM tradekeep.wrong_trade_triggers()), 'error',
 			'every change of trades is marked',
-			'triggers on tradekeep.trade are disabled or gone: statistics miss what changes',
-			'ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER ..., ENABLE REPLICA TRIGGER mark_replicated; then SELECT tradekeep.rebuild_trade_stats()'),
+			(SELECT format('triggers of tradekeep.trade are not enabled as they have to be: %s', string_agg(w.name, ', '))
+				FROM tradekeep.wrong_trade_triggers() AS w),
+			'SELECT tradekeep.rebuild_trade_stats() as the owner of the extension'),
 		('trade statistics', (SELECT count(DISTINCT (m.first AT TIME ZONE 'UTC')::date) <= 31 FROM tradekeep.trade_mark AS m),
 			'warning',
 			'trades are settled',

@@ -96,7 +96,8 @@ static Statement close_open_trade = {
 	" t.entry_price OPERATOR(pg_catalog.<>) 0 THEN t.entry_price OPERATOR(pg_catalog.*) t.quantity"
 	" END)"
 	" WHERE t.bot OPERATOR(pg_catalog.=) $1 AND t.trade_id OPERATOR(pg_catalog.=) $2"
-	" AND t.closed_at IS NULL",
+	" AND t.closed_at IS NULL AND t.quantity IS NOT NULL AND t.entry_price IS NOT NULL"
+	" AND (t.opened_at OPERATOR(pg_catalog.<=) $4) IS NOT FALSE",
 	.nargs = 6,
 	.argtypes = {TEXTOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID}
 };

@@ -180,7 +180,9 @@ AS $$
 DECLARE
 	checked CONSTANT text := tradekeep.checked_lock_side(symbol, side);
 BEGIN
-	IF until IS NULL OR until < '1900-01-01 00:00:00+00' OR until >= '2200-01-01 00:00:00+00' THEN
+	IF current_setting('transaction_read_only')::boolean THEN
+		RAISE EXCEPTION 'cannot execute tradekeep.lock_symbol() in a read-only transaction' USING ERRCODE = '25006';
+	ELSIF until IS NULL OR until < '1900-01-01 00:00:00+00' OR until >= '2200-01-01 00:00:00+00' THEN
 		RAISE EXCEPTION 'until is out of range: %', coalesce(until::text, 'null')
 			USING ERRCODE = 'TK004', HINT = 'It lies before the year 2200.';
 	ELSIF octet_length(reason) > 512 THEN

@@ -148,15 +148,17 @@ set_balance(const Run *run, int64 days, Numeric starting_balance, Datum *values,
 	double		peak = to_double(numeric_add_opt_error(starting_balance,
 													   run->figures[DRAWDOWN_PEAK], NULL));
 	double		ratio = to_double(run->figures[DRAWDOWN]) / peak;
-	double		gain = to_double(run->figures[TOTAL]) / to_double(starting_balance);
+	double		starting = to_double(starting_balance);
+	double		final = to_double(numeric_add_opt_error(starting_balance, run->figures[TOTAL], NULL));
+	double		gain = to_double(run->figures[TOTAL]) / starting;
 	double		growth;
 
 	set_ratio(values, nulls, MAX_DRAWDOWN_RATIO, ratio);
-	if (gain <= -1 || ratio <= 0)
+	if (final <= 0 || ratio <= 0)
 		return;
-	/* (1 + gain)^(365 / days) - 1, small gains included */
-	growth = expm1(log1p(gain) * DAYS_PER_TRADING_YEAR / days);
-	set_ratio(values, nulls, CALMAR, growth / ratio);
+	/* (final / starting)^(365 / days) - 1, exact for small gains and for small remainders */
+	growth = gain > -0.5 ? log1p(gain) : log(final / starting);
+	set_ratio(values, nulls, CALMAR, expm1(growth * DAYS_PER_TRADING_YEAR / days) / ratio);
 }
 
 static Interval *

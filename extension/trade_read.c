@@ -348,7 +348,7 @@ take_span(TupleTableSlot *slot, void *argument)
 	Run			run;
 
 	MemoryContextReset(reading->row_context);
-	if (reading->question.group != ALL_TRADES)
+	if (reading->question.group != ALL_TRADES && !slot->tts_isnull[1])
 		value = DatumGetTextPP(slot->tts_values[1]);
 	run_from_slot(&run, slot);
 	append_run(run_of(reading, value), &run, reading->days);

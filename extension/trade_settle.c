@@ -98,6 +98,7 @@ static Statement select_unbuilt = {
 	.nargs = 1,
 	.argtypes = {TIMESTAMPOID}
 };
+static Statement enable_triggers = {.sql = "SELECT tradekeep.enable_trade_triggers()"};
 static Statement delete_all_spans = {.sql = "DELETE FROM tradekeep.trade_span"};
 static Statement mark_all_days = {
 	.sql = "INSERT INTO tradekeep.trade_mark SELECT pg_catalog.min(t.closed_at)"
@@ -199,7 +200,8 @@ take_span(TupleTableSlot *slot, void *argument)
 	if (dimension == DIMENSIONS)
 		elog(ERROR, "unknown dimension \"%s\" in tradekeep.trade_span", name);
 	run_from_slot(&run, slot);
-	append_run(&group_of(settling, dimension, DatumGetTextPP(slot->tts_values[1]))->run, &run, true);
+	append_run(&group_of(settling, dimension, slot->tts_isnull[1] ? NULL :
+						 DatumGetTextPP(slot->tts_values[1]))->run, &run, true);
 	if (dimension == ALL_TRADES)
 	{
 		settling->last = run.last;
@@ -228,21 +230,19 @@ take_trade(TupleTableSlot *slot, void *argument)
 	};
 	Settling   *settling = argument;
 	MemoryContext context = MemoryContextSwitchTo(settling->row_context);
-	const text *no_value;
+	const text *empty;
 	ClosedTrade trade;
 
 	MemoryContextReset(settling->row_context);
-	no_value = cstring_to_text("");
+	empty = cstring_to_text("");
 	trade_from_slot(&trade, slot);
 	append_to_part(settling, &trade);
 	for (Dimension i = ALL_TRADES; i < DIMENSIONS; i++)
 	{
-		RunGroup   *group;
+		RunGroup   *group = group_of(settling, i, i == ALL_TRADES ? empty :
+									 slot->tts_isnull[columns[i]] ? NULL :
+									 DatumGetTextPP(slot->tts_values[columns[i]]));
 
-		if (i != ALL_TRADES && slot->tts_isnull[columns[i]])
-			continue;
-		group = group_of(settling, i, i == ALL_TRADES ? no_value :
-						 DatumGetTextPP(slot->tts_values[columns[i]]));
 		append_trade(&group->run, &trade);
 		group->changed = true;
 	}
@@ -259,6 +259,7 @@ store_run(Settling *settling, Dimension dimension, const text *value, char span,
 
 	MemoryContextReset(settling->row_context);
 	memset(nulls, ' ', SPAN_KEY_COLUMNS);
+	nulls[1] = value == NULL ? 'n' : ' ';
 	values[0] = CStringGetTextDatum(dimension_names[dimension]);
 	values[1] = PointerGetDatum(value);
 	values[2] = CharGetDatum(span);
@@ -557,6 +558,7 @@ tradekeep_rebuild_trade_stats(PG_FUNCTION_ARGS)
 
 	require_writable("tradekeep.rebuild_trade_stats");
 	enter_extension(&scope);
+	run_statement(&enable_triggers, NULL, NULL);
 	begin_settling(&settling);
 	change(&delete_all_spans, NULL, NULL);
 	change(&mark_all_days, NULL, NULL);

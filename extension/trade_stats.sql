@@ -10,7 +10,7 @@ COMMENT ON TABLE tradekeep.trade_mark IS
 
 CREATE TABLE tradekeep.trade_span (
 	dimension text COLLATE "C" NOT NULL,
-	value text COLLATE "C" NOT NULL,
+	value text COLLATE "C",
 	span "char" NOT NULL,
 	start timestamp NOT NULL,
 	trades bigint NOT NULL,
@@ -34,10 +34,10 @@ CREATE TABLE tradekeep.trade_span (
 	day_loss_squares numeric NOT NULL,
 	symbols text[],
 	symbol_pnl numeric[],
-	PRIMARY KEY (dimension, value, span, start)
+	UNIQUE NULLS NOT DISTINCT (dimension, value, span, start)
 ) USING heap WITH (fillfactor = 80);
 COMMENT ON TABLE tradekeep.trade_span IS
-'summaries of the closed trades of a UTC day (span d) or a month that is over (m): of all (dimension empty), and of each symbol, strategy and bot; and of all in the parts of a day that has many (p). A day''s holds up to the last_at of all trades, unless a mark lies at or before it';
+'summaries of the closed trades of a UTC day (span d) or a month that is over (m): of all (dimension and value empty), and of each symbol, strategy (null: without one) and bot; and of all in the parts of a day that has many (p). A day''s holds up to the last_at of all trades, unless a mark lies at or before it';
 COMMENT ON COLUMN tradekeep.trade_span.start IS 'in UTC; of a part, its first closed_at';
 COMMENT ON COLUMN tradekeep.trade_span.peak IS 'highest sum of pnl since the start, at least 0; low: the lowest, at most 0';
 COMMENT ON COLUMN tradekeep.trade_span.drawdown_peak IS 'the sum of pnl from which the drawdown fell';
@@ -208,10 +208,33 @@ CREATE PROCEDURE tradekeep.settle_trades()
 COMMENT ON PROCEDURE tradekeep.settle_trades() IS
 'settle_trade_stats() of each month with marks; commits after each, unless inside a transaction block';
 
+CREATE FUNCTION tradekeep.wrong_trade_triggers() RETURNS TABLE (name name, wanted text) LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT w.name, w.wanted
+	FROM (VALUES (name 'mark_inserted', 'ALWAYS'), ('mark_updated', 'ALWAYS'), ('mark_deleted', 'ALWAYS'),
+		('mark_truncated', 'ALWAYS'), ('mark_replicated', 'REPLICA')) AS w(name, wanted)
+	WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
+		WHERE t.tgrelid = 'tradekeep.trade'::regclass AND t.tgname = w.name AND t.tgenabled = left(w.wanted, 1)::"char");
+END;
+COMMENT ON FUNCTION tradekeep.wrong_trade_triggers() IS 'triggers of tradekeep.trade that are not enabled as they have to be, and how';
+
+CREATE FUNCTION tradekeep.enable_trade_triggers() RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	wrong record;
+BEGIN
+	FOR wrong IN SELECT * FROM tradekeep.wrong_trade_triggers() LOOP
+		EXECUTE format('ALTER TABLE tradekeep.trade ENABLE %s TRIGGER %I', wrong.wanted, wrong.name);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.enable_trade_triggers() IS 'enables the triggers of tradekeep.trade as they have to be';
+
 CREATE FUNCTION tradekeep.rebuild_trade_stats() RETURNS bigint
 	AS 'MODULE_PATHNAME', 'tradekeep_rebuild_trade_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION tradekeep.rebuild_trade_stats() IS
-'makes all summaries anew from the trades, in one transaction, and returns the number of months; for what changed without triggers (pg_restore --disable-triggers). For the level admin. Waits for who is settling';
+'enables the triggers that mark trades, makes all summaries anew, in one transaction, and returns the number of months; for what changed without triggers (pg_restore --disable-triggers). For the level admin. Waits for who is settling';
 
 -- The definitions once more, in plain SQL and month by month, so that memory does not grow with the years.
 CREATE FUNCTION tradekeep.verify_trade_stats(OUT what text, OUT day date, OUT dimension text, OUT value text,
@@ -257,12 +280,12 @@ BEGIN
 					ORDER BY t.closed_at, t.bot, t.trade_id ROWS UNBOUNDED PRECEDING) AS balance
 			FROM tradekeep.trade AS t
 			JOIN valid AS v ON v.day = (t.closed_at AT TIME ZONE 'UTC')::date
-			CROSS JOIN LATERAL (VALUES ('', ''), ('symbol', t.symbol), ('strategy', t.strategy), ('bot', t.bot))
-				AS d(dimension, value)
+			CROSS JOIN LATERAL (VALUES ('', quote_literal('')), ('symbol', quote_literal(t.symbol)),
+				('strategy', quote_nullable(t.strategy)), ('bot', quote_literal(t.bot))) AS d(dimension, value)
 			CROSS JOIN LATERAL (VALUES ('d'::"char", v.day::timestamp), ('m', (SELECT m.start FROM summed AS m)),
 				('p', v.parts[greatest(1, width_bucket(t.closed_at AT TIME ZONE 'UTC', v.parts))])) AS s(span, start)
 			WHERE t.closed_at >= month::timestamp AT TIME ZONE 'UTC' AND t.closed_at < (month + interval '1 month') AT TIME ZONE 'UTC'
-				AND t.closed_at < v.before AND d.value IS NOT NULL AND s.start IS NOT NULL AND (s.span <> 'p' OR d.dimension = '')),
+				AND t.closed_at < v.before AND s.start IS NOT NULL AND (s.span <> 'p' OR d.dimension = '')),
 		walk AS MATERIALIZED (
 			SELECT t.*, greatest(0, max(t.balance) OVER (PARTITION BY t.dimension, t.value, t.span, t.start
 				ORDER BY t.closed_at, t.bot, t.trade_id ROWS UNBOUNDED PRECEDING)) AS high
@@ -304,7 +327,7 @@ BEGIN
 			LEFT JOIN days AS d USING (dimension, value, span, start)
 			LEFT JOIN symbols AS s USING (dimension, value, span, start)),
 		kept AS (
-			SELECT s.dimension, s.value, s.span, s.start, to_jsonb(s) || jsonb_build_object('symbols',
+			SELECT s.dimension, quote_nullable(s.value) AS value, s.span, s.start, to_jsonb(s) || jsonb_build_object('symbols',
 				(SELECT jsonb_object_agg(u.symbol, u.pnl) FROM unnest(s.symbols, s.symbol_pnl) AS u(symbol, pnl))) AS figures
 			FROM tradekeep.trade_span AS s
 			WHERE s.start >= month AND s.start < (month + interval '1 month') AND CASE s.span
@@ -324,7 +347,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION tradekeep.verify_trade_stats() IS
-'what in the summaries differs from a recomputation of the trades: no row when all is well. what: day, month or part of a day, and which figure, none when one side is missing (then with the number of trades). Days that are marked are made from their trades anyway, and left out. Reads every trade';
+'what in the summaries differs from a recomputation of the trades: no row when all is well. what: day, month or part of a day, and which figure, none when one side is missing (then with the number of trades); value: quoted, or NULL. Days that are marked are made from their trades anyway, and left out. Reads every trade';
 
 CREATE FUNCTION tradekeep.trade_report(period interval DEFAULT NULL, symbol text DEFAULT NULL,
 	strategy text DEFAULT NULL, bot text DEFAULT NULL, starting_balance numeric DEFAULT NULL,

@@ -298,6 +298,34 @@ SELECT pg_temp.outcome('SELECT (tradekeep.trade_summary(now(), ''x'', ''NaN'')).
 	pg_temp.outcome('SELECT tradekeep.trade_summary_final(NULL)') AS outside;
 DROP TABLE public.trade_copy;
 
+-- Trades without a strategy are a value of their own, settled or not, and another than an empty one.
+BEGIN;
+TRUNCATE trade;
+INSERT INTO trade (trade_id, symbol, side, closed_at, pnl, strategy) VALUES ('1', 'BTC', 'LONG', '2026-01-05Z', 1, NULL), ('2', 'BTC', 'LONG', '2026-01-05Z', 2, ''), ('3', 'BTC', 'LONG', '2026-01-06Z', 4, NULL);
+SELECT value, trades, total_pnl FROM stats_by('strategy', at => '2026-02-01Z');
+SELECT settle_trade_stats(), (SELECT count(*) FROM trade_mark) AS marks;
+SELECT value, trades, total_pnl FROM stats_by('strategy', at => '2026-02-01Z');
+SELECT total_pnl FROM trade_stats(strategy => '', at => '2026-02-01Z');
+SELECT * FROM verify_trade_stats();
+ROLLBACK;
+
+-- Where policies hide trades, all is told from those that are seen.
+CREATE ROLE regress_tk_bot;
+SELECT grant_access('regress_tk_bot', 'reader');
+BEGIN;
+TRUNCATE trade;
+INSERT INTO trade (bot, trade_id, symbol, side, closed_at, pnl) VALUES ('mine', '1', 'BTC', 'LONG', '2026-01-05Z', 1), ('theirs', '2', 'ETH', 'LONG', '2026-01-05Z', 2), ('theirs', '3', 'ETH', 'LONG', '2026-01-06Z', 4);
+SELECT settle_trade_stats();
+ALTER TABLE trade ENABLE ROW LEVEL SECURITY;
+CREATE POLICY mine ON trade USING (bot = 'mine');
+SET LOCAL ROLE regress_tk_bot;
+SELECT trades, total_pnl, top_symbols FROM trade_stats(at => '2026-02-01Z');
+SELECT value, trades FROM stats_by('bot', at => '2026-02-01Z');
+SELECT * FROM daily_pnl();
+ROLLBACK;
+SELECT revoke_access('regress_tk_bot');
+DROP ROLE regress_tk_bot;
+
 -- verify_trade_stats() sees what is wrong, rebuild_trade_stats() mends it.
 CALL pg_temp.settle();
 SELECT * FROM verify_trade_stats();
