@@ -68,4 +68,11 @@
 #define EXECUTE_ONCE_ARGUMENT , execute_once
 #endif
 
+/* 17 put the local number of a transaction into a struct. */
+#if PG_VERSION_NUM >= 170000
+#define my_local_transaction() (MyProc->vxid.lxid)
+#else
+#define my_local_transaction() (MyProc->lxid)
+#endif
+
 #endif							/* TRADEKEEP_COMPAT_H */

@@ -174,6 +174,9 @@ extern void forget_left_marks(void);
 extern void read_marks(Marks *marks);
 extern const Mark *find_mark(const Marks *marks, DateADT day);
 
+/* A statement of ours is changing trades, and has not left its marks yet. */
+extern bool trades_are_unfinished(void);
+
 /* Before anything of the statistics is read; returns the table. */
 extern Oid	lock_trades(void);
 

@@ -9,6 +9,9 @@
  * snapshot unless that sees a mark at or before the last trade which is in it; settling deletes the
  * marks it saw and makes the summaries anew.
  *
+ * A statement's mark comes when all of its rows are there.  Whoever asks before that, in a trigger
+ * for instance, is told by a trigger that fired before the statement.
+ *
  * What logical replication applies fires no triggers for statements, but those for rows.
  *
  * TRUNCATE empties the summaries and the marks in the same way as the trades, so that whoever
@@ -30,6 +33,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -41,6 +45,7 @@
 #include "sweep.h"
 
 PG_FUNCTION_INFO_V1(tradekeep_mark_trades);
+PG_FUNCTION_INFO_V1(tradekeep_trades_are_unfinished);
 
 /* Columns of tradekeep.trade, from 1 on. */
 #define COLUMN_CLOSED_AT 12
@@ -54,6 +59,13 @@ static struct
 	SubTransactionId subtransaction;
 	Marks		marks;
 }			left;
+
+/* Statements of this transaction that have yet to leave their marks. */
+static struct
+{
+	LocalTransactionId transaction;
+	int			statements;
+}			unfinished;
 
 /* The place of a day among the marks, or where it belongs. */
 static int
@@ -172,11 +184,17 @@ begin_left_marks(void)
 static void
 write_mark(Relation relation, TimestampTz first)
 {
-	Datum		values[] = {TimestampTzGetDatum(first)};
-	bool		nulls[] = {false};
-	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(relation), values, nulls);
+	TupleDesc	desc = RelationGetDescr(relation);
+	Datum	   *values = palloc0(sizeof(Datum) * desc->natts);
+	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
+	HeapTuple	tuple;
 	MemoryContext context;
 
+	/* Columns of somebody else's stay null. */
+	memset(nulls, true, desc->natts);
+	values[0] = TimestampTzGetDatum(first);
+	nulls[0] = false;
+	tuple = heap_form_tuple(desc, values, nulls);
 	simple_heap_insert(relation, tuple);
 	heap_freetuple(tuple);
 	sweep_count_mark();
@@ -266,22 +284,55 @@ forget_all(void)
 	forget_left_marks();
 }
 
+bool
+trades_are_unfinished(void)
+{
+	return unfinished.statements > 0 && unfinished.transaction == my_local_transaction();
+}
+
+Datum
+tradekeep_trades_are_unfinished(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(trades_are_unfinished());
+}
+
+static void
+begin_statement(void)
+{
+	if (unfinished.transaction != my_local_transaction())
+		unfinished.statements = 0;
+	unfinished.transaction = my_local_transaction();
+	unfinished.statements++;
+}
+
+static void
+end_statement(void)
+{
+	if (trades_are_unfinished())
+		unfinished.statements--;
+}
+
 Datum
 tradekeep_mark_trades(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	Marks		marks = {0};
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event))
+	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("mark_trades must be fired by a trigger, after the event")));
+				 errmsg("mark_trades must be called by a trigger")));
 	if (strcmp(RelationGetRelationName(trigger->tg_relation), "trade") != 0 ||
 		RelationGetNamespace(trigger->tg_relation) != get_namespace_oid(TRADEKEEP_SCHEMA, true))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("mark_trades is for tradekeep.trade alone")));
 
+	if (TRIGGER_FIRED_BEFORE(trigger->tg_event))
+	{
+		begin_statement();
+		PG_RETURN_POINTER(NULL);
+	}
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 		forget_all();
 	if (TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
@@ -295,5 +346,8 @@ tradekeep_mark_trades(PG_FUNCTION_ARGS)
 	if (trigger->tg_newtable != NULL)
 		note_rows(&marks, trigger->tg_relation, trigger->tg_newtable);
 	write_marks(&marks);
+	if (TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) &&
+		!TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		end_statement();
 	PG_RETURN_POINTER(NULL);
 }

@@ -266,7 +266,8 @@ cut_window(Reading *reading)
 	ListCell   *cell;
 
 	/* Summaries are of all rows, policies or not. */
-	if (check_enable_rls(lock_trades(), InvalidOid, true) == RLS_ENABLED || question->by_trades)
+	if (check_enable_rls(lock_trades(), InvalidOid, true) == RLS_ENABLED ||
+		trades_are_unfinished() || question->by_trades)
 	{
 		add_segment(reading, SEGMENT_TRADES, question->from, question->until);
 		return;

@@ -50,6 +50,8 @@ CREATE FUNCTION tradekeep.mark_trades() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'tradekeep_mark_trades' LANGUAGE C;
 COMMENT ON FUNCTION tradekeep.mark_trades() IS 'leaves a mark for each day of which a statement touched closed trades';
 
+CREATE TRIGGER mark_begun BEFORE INSERT OR UPDATE OR DELETE ON tradekeep.trade
+	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.mark_trades();
 CREATE TRIGGER mark_inserted AFTER INSERT ON tradekeep.trade REFERENCING NEW TABLE AS arrived
 	FOR EACH STATEMENT EXECUTE FUNCTION tradekeep.mark_trades();
 CREATE TRIGGER mark_updated AFTER UPDATE ON tradekeep.trade REFERENCING OLD TABLE AS replaced NEW TABLE AS arrived
@@ -61,6 +63,7 @@ CREATE TRIGGER mark_truncated AFTER TRUNCATE ON tradekeep.trade
 -- For what logical replication applies, row by row.
 CREATE TRIGGER mark_replicated AFTER INSERT OR UPDATE OR DELETE ON tradekeep.trade
 	FOR EACH ROW EXECUTE FUNCTION tradekeep.mark_trades();
+ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER mark_begun;
 ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER mark_inserted;
 ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER mark_updated;
 ALTER TABLE tradekeep.trade ENABLE ALWAYS TRIGGER mark_deleted;
@@ -81,7 +84,7 @@ COMMENT ON TYPE tradekeep.trade_metrics IS
 CREATE FUNCTION tradekeep.trade_stats(period interval DEFAULT NULL, symbol text DEFAULT NULL,
 	strategy text DEFAULT NULL, bot text DEFAULT NULL, starting_balance numeric DEFAULT NULL,
 	at timestamptz DEFAULT NULL) RETURNS tradekeep.trade_metrics
-	AS 'MODULE_PATHNAME', 'tradekeep_trade_stats' LANGUAGE C STABLE PARALLEL SAFE;
+	AS 'MODULE_PATHNAME', 'tradekeep_trade_stats' LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION tradekeep.trade_stats(interval, text, text, text, numeric, timestamptz) IS
 'metrics of the trades closed after at - period until at, months by the calendar in UTC, period null for all time; of a symbol, a strategy, a bot, or any combination, null for any. Always one row; without trades it has zeros and nulls.
 starting_balance: when the window opens, above 0, else TK009; without it max_drawdown_ratio and calmar are null. period above 0 and not reaching behind 1900, else TK003; at null for now, else from 1900 to 2200, else TK004.
@@ -98,7 +101,7 @@ CREATE FUNCTION tradekeep.stats_by(dimension text, period interval DEFAULT NULL,
 	OUT sharpe double precision, OUT sortino double precision, OUT calmar double precision,
 	OUT sqn double precision, OUT average_holding interval, OUT top_symbols jsonb)
 	RETURNS SETOF record
-	AS 'MODULE_PATHNAME', 'tradekeep_stats_by' LANGUAGE C STABLE PARALLEL SAFE ROWS 20;
+	AS 'MODULE_PATHNAME', 'tradekeep_stats_by' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 20;
 COMMENT ON FUNCTION tradekeep.stats_by(text, interval, text, text, text, numeric, timestamptz) IS
 'trade_stats() for each value of a dimension: symbol, strategy, bot, side, exit_reason, weekday (1 is Monday) or hour (00 to 23) of closed_at in UTC; else 22023. A row a value that has trades in the window, in order; the trades without a value last, as null.
 By symbol, strategy or bot without another filter it reads summaries, else every trade of the window.';
@@ -140,7 +143,7 @@ COMMENT ON VIEW tradekeep.trade_stats_cache IS
 CREATE FUNCTION tradekeep.top_symbols(period interval DEFAULT NULL, n bigint DEFAULT 5,
 	strategy text DEFAULT NULL, bot text DEFAULT NULL, at timestamptz DEFAULT NULL,
 	OUT symbol text, OUT trades bigint, OUT pnl numeric) RETURNS SETOF record
-	LANGUAGE sql STABLE PARALLEL SAFE ROWS 5
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 5
 BEGIN ATOMIC
 	SELECT s.value, s.trades, s.total_pnl
 	FROM tradekeep.stats_by('symbol', period, NULL, strategy, bot, NULL, at) AS s
@@ -150,17 +153,23 @@ END;
 COMMENT ON FUNCTION tradekeep.top_symbols(interval, bigint, text, text, timestamptz) IS
 'the n symbols that earned most in a window as trade_stats() has it, of a strategy, a bot, or all. Errors as trade_stats()';
 
+CREATE FUNCTION tradekeep.trades_are_unfinished() RETURNS boolean
+	AS 'MODULE_PATHNAME', 'tradekeep_trades_are_unfinished' LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION tradekeep.trades_are_unfinished() IS
+'true while a statement of this transaction is changing trades, in a trigger for instance: they are not marked yet';
+
 -- Summaries and the trades of marked days, in one statement and so under one snapshot. Trades are locked first, as
 -- TRUNCATE does; where policies hide some of them, every day counts as marked.
 CREATE FUNCTION tradekeep.daily_pnl(since date DEFAULT NULL, until date DEFAULT NULL,
 	OUT day date, OUT trades bigint, OUT pnl numeric) RETURNS SETOF record
-	LANGUAGE sql STABLE PARALLEL SAFE ROWS 365
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 365
 BEGIN ATOMIC
 	WITH locked AS (SELECT FROM tradekeep.trade),
 	marked AS MATERIALIZED (
 		SELECT (m.first AT TIME ZONE 'UTC')::date AS day FROM tradekeep.trade_mark AS m
 		UNION
-		SELECT s.start::date FROM tradekeep.trade_span AS s WHERE s.span = 'd' AND row_security_active('tradekeep.trade')),
+		SELECT s.start::date FROM tradekeep.trade_span AS s
+		WHERE s.span = 'd' AND (row_security_active('tradekeep.trade') OR tradekeep.trades_are_unfinished())),
 	traded AS MATERIALIZED (
 		SELECT s.start::date AS day, s.trades, s.total AS pnl
 		FROM tradekeep.trade_span AS s
@@ -188,7 +197,7 @@ COMMENT ON FUNCTION tradekeep.daily_pnl(date, date) IS
 
 CREATE FUNCTION tradekeep.equity_curve(starting_balance numeric DEFAULT 0, since date DEFAULT NULL,
 	until date DEFAULT NULL, OUT day date, OUT pnl numeric, OUT balance numeric) RETURNS SETOF record
-	LANGUAGE sql STABLE PARALLEL SAFE ROWS 365
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 365
 BEGIN ATOMIC
 	SELECT d.day, d.pnl, starting_balance + sum(d.pnl) OVER (ORDER BY d.day)
 	FROM tradekeep.daily_pnl(since, until) AS d
@@ -211,7 +220,7 @@ COMMENT ON PROCEDURE tradekeep.settle_trades() IS
 CREATE FUNCTION tradekeep.wrong_trade_triggers() RETURNS TABLE (name name, wanted text) LANGUAGE sql STABLE
 BEGIN ATOMIC
 	SELECT w.name, w.wanted
-	FROM (VALUES (name 'mark_inserted', 'ALWAYS'), ('mark_updated', 'ALWAYS'), ('mark_deleted', 'ALWAYS'),
+	FROM (VALUES (name 'mark_begun', 'ALWAYS'), ('mark_inserted', 'ALWAYS'), ('mark_updated', 'ALWAYS'), ('mark_deleted', 'ALWAYS'),
 		('mark_truncated', 'ALWAYS'), ('mark_replicated', 'REPLICA')) AS w(name, wanted)
 	WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
 		WHERE t.tgrelid = 'tradekeep.trade'::regclass AND t.tgname = w.name AND t.tgenabled = left(w.wanted, 1)::"char");
@@ -352,7 +361,7 @@ COMMENT ON FUNCTION tradekeep.verify_trade_stats() IS
 CREATE FUNCTION tradekeep.trade_report(period interval DEFAULT NULL, symbol text DEFAULT NULL,
 	strategy text DEFAULT NULL, bot text DEFAULT NULL, starting_balance numeric DEFAULT NULL,
 	at timestamptz DEFAULT NULL) RETURNS text
-	LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	s CONSTANT tradekeep.trade_metrics := tradekeep.trade_stats(period, symbol, strategy, bot, starting_balance, at);

@@ -165,6 +165,8 @@ BEGIN
 		balance := (ARRAY[NULL, 1000, 0.01, 1, 123456.789, 1e18])[1 + floor(random() * 6)];
 		RETURN QUERY SELECT * FROM reference.wrong(period, symbol, strategy, bot, balance, at) AS w WHERE w IS NOT NULL;
 		IF random() < 0.1 THEN
+			RETURN QUERY SELECT 'trade_report(): ' || r FROM tradekeep.trade_report(period, symbol, strategy, bot, balance, at) AS r
+			WHERE r NOT LIKE '%' || E'\n' || coalesce((SELECT count(*) || ' trade' FROM reference.kept('', period, symbol, strategy, bot, at) HAVING count(*) > 0), 'none') || '%';
 			RETURN QUERY SELECT * FROM reference.wrong_by((ARRAY['symbol', 'strategy', 'bot', 'side', 'exit_reason', 'weekday', 'hour'])[1 + floor(random() * 7)], period, symbol, strategy, bot, balance, at);
 			RETURN QUERY SELECT * FROM reference.wrong_top(period, 1 + floor(random() * 6)::int, strategy, bot, at) AS w WHERE w IS NOT NULL;
 		ELSIF random() < 0.1 AND at - since BETWEEN '0' AND '2 years' THEN
