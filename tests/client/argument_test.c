@@ -4,6 +4,7 @@
  */
 #include "check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define HOUR 3600000
@@ -82,6 +83,16 @@ test_numbers(tk_client *client)
 }
 
 static void
+test_version(void)
+{
+	char		numbers[32];
+
+	snprintf(numbers, sizeof(numbers), "%d.%d.%d", TRADEKEEP_VERSION_MAJOR,
+			 TRADEKEEP_VERSION_MINOR, TRADEKEEP_VERSION_PATCH);
+	CHECK_TEXT(numbers, TRADEKEEP_VERSION);
+}
+
+static void
 test_null_handle(void)
 {
 	tk_verdict	verdict = TK_CLAIMED;
@@ -110,6 +121,7 @@ test_arguments(void)
 	test_lengths(client);
 	test_utf8(client);
 	test_numbers(client);
+	test_version();
 	test_null_handle();
 	tk_close(client);
 }

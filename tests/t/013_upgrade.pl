@@ -77,8 +77,8 @@ cmp_ok(scalar @fresh, '>', 500, 'a fresh database has much to compare');
 is_deeply(\@updated, \@fresh, 'and an updated one is the same');
 is($node->safe_psql('updated', "SELECT status FROM tradekeep.doctor() WHERE check_name = 'versions'"), 'ok', 'doctor() is content');
 
-# From the version before, with what only that one had; and rollups of what was there.
-$node->safe_psql('postgres', 'CREATE DATABASE recent');
+# From versions between, with what only those had; and rollups of what was there.
+$node->safe_psql('postgres', "CREATE DATABASE $_") for qw(recent rolled);
 $node->safe_psql('recent', "CREATE EXTENSION tradekeep VERSION '0.2.0'; $grants");
 $node->safe_psql('recent', <<'SQL');
 SELECT tradekeep.upsert_candle('BTC', '1m', '2026-01-05Z', 1, 1, 1, 1, 1), tradekeep.upsert_ticks('BTC', '1m', '[[1767571260000, "1", 2, 3]]');
@@ -88,6 +88,15 @@ SQL
 is($node->safe_psql('recent', $fingerprint), join("\n", @fresh), 'so is one that comes from 0.2.0');
 is($node->safe_psql('recent', "SELECT tradekeep.add_rollup('1m', '5m'); SELECT sources, high, volume FROM tradekeep.candle WHERE timeframe = '5m'"),
 	"t\n2|2|4", 'and what was there is rolled up');
+
+$node->safe_psql('rolled', "CREATE EXTENSION tradekeep VERSION '0.3.0'; $grants");
+$node->safe_psql('rolled', "SELECT tradekeep.add_rollup('1m', '5m'), tradekeep.upsert_candle('BTC', '1m', '2026-01-05Z', 1, 1, 1, 1, 1)");
+$node->safe_psql('rolled', 'ALTER EXTENSION tradekeep UPDATE');
+is($node->safe_psql('rolled', "SELECT tradekeep.upsert_candle('BTC', '1m', '2026-01-05 00:01Z', 1, 3, 1, 1, 1); SELECT sources, high FROM tradekeep.candle WHERE timeframe = '5m'"),
+	"inserted\n2|3", 'one from 0.3.0 rolls up as before');
+is($node->safe_psql('rolled', "SELECT tradekeep.drop_rollup('5m'); $fingerprint"), "t\n" . join("\n", @fresh), 'and is the same');
+is($node->safe_psql('updated', "SET ROLE writer; SELECT tradekeep.add_trade('1', 's', 'BTC', 'LONG', 1, 100, 110, closed_at => '2026-01-05Z'); SELECT total_pnl FROM tradekeep.trade_stats()"),
+	"t\n10", 'trades are kept and reckoned');
 
 ok($node->poll_query_until('updated', "SELECT NOT EXISTS (SELECT FROM tradekeep.claim WHERE key = 'expired')"),
 	'sweeping begins by itself');

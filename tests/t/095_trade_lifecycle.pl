@@ -141,6 +141,15 @@ is(sql(<<'SQL' . $wrong), "39\n40", 'a statement does not see what it writes its
 WITH n AS (INSERT INTO tradekeep.trade (trade_id, symbol, side, closed_at, pnl) VALUES ('cte', 'X', 'LONG', '2024-12-25Z', 1) RETURNING 1) SELECT trades FROM n, tradekeep.trade_stats(at => '2025-06-01Z');
 SELECT trades FROM tradekeep.trade_stats(at => '2025-06-01Z');
 SQL
+# What was taken back left no mark, and what comes after it does.
+my $again = "INSERT INTO tradekeep.trade (bot, trade_id, symbol, side, closed_at, pnl) VALUES ('again', '%s', 'A', 'LONG', '2024-12-28Z', 5);\n";
+for my $way ("SAVEPOINT a;\n%sROLLBACK TO a;\n%s", "SAVEPOINT a;\n%sROLLBACK TO a;\nRELEASE a;\n%s", "SAVEPOINT a;\nSAVEPOINT b;\n%sRELEASE b;\nROLLBACK TO a;\n%s", "%sSAVEPOINT a;\n${settle}ROLLBACK TO a;\n%s", "%sSAVEPOINT a;\n${settle}RELEASE a;\n%s",
+	"SAVEPOINT a;\n%sRELEASE a;\nSAVEPOINT b;\n${settle}ROLLBACK TO b;\n%s", "%sSAVEPOINT a;\nTRUNCATE tradekeep.trade;\nROLLBACK TO a;\n%s", "%sTRUNCATE tradekeep.trade;\n%s")
+{
+	my $transaction = sprintf $way, sprintf($again, 'one'), sprintf($again, 'two');
+	is(sql("BEGIN;\n${transaction}${wrong}COMMIT;\n$wrong$settle$wrong" . "DELETE FROM tradekeep.trade WHERE bot = 'again'"), '', 'one after the other: ' . join ' ', $transaction =~ /^(?:[A-Z]+ TO|[A-Z]+) (?:\w+)(?=;)|^(?:INSERT|CALL|TRUNCATE)/mg);
+}
+sql('TRUNCATE tradekeep.trade;' . trades('cursor', 40, 1) . sprintf($again, 'X') =~ s/'A'/'X'/r . $settle);
 is(sql("SET plan_cache_mode = force_generic_plan;\nPREPARE s AS SELECT trades FROM tradekeep.trade_stats(symbol => \$1, at => \$2);\nEXECUTE s('X', '2025-06-01Z');\nEXECUTE s('S1', '2025-06-01Z');\nDELETE FROM tradekeep.trade WHERE symbol = 'X';\nEXECUTE s('X', '2025-06-01Z');\n"), "1\n14\n0", 'prepared statements');
 
 # Names that others use.
