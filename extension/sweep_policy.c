@@ -283,6 +283,7 @@ check_own_table(const TtlPolicy *policy)
 		{"signal", "sweep_after", true},
 		{"tick", "sweep_after", true},
 		{"candle_correction", "corrected_at", true},
+		{"symbol_lock", "until", true},
 		{"candle", "ts", false},
 	};
 	char	   *name = get_rel_name(policy->relid);
