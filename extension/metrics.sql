@@ -122,12 +122,13 @@ BEGIN ATOMIC
 			(SELECT format('triggers of tradekeep.trade are not enabled as they have to be: %s', string_agg(w.name, ', '))
 				FROM tradekeep.wrong_trade_triggers() AS w),
 			'SELECT tradekeep.rebuild_trade_stats() as the owner of the extension'),
-		('trade statistics', (SELECT count(DISTINCT (m.first AT TIME ZONE 'UTC')::date) <= 31 FROM tradekeep.trade_mark AS m),
+		('trade statistics', (SELECT count(*) <= 10000 AND count(DISTINCT (m.first AT TIME ZONE 'UTC')::date) <= 31
+				FROM tradekeep.trade_mark AS m),
 			'warning',
 			'trades are settled',
 			(SELECT format('trades of %s days are not settled: statistics are right, and slow to read',
 				count(DISTINCT (m.first AT TIME ZONE 'UTC')::date)) FROM tradekeep.trade_mark AS m),
-			'CALL tradekeep.settle_trades()'),
+			'CALL tradekeep.settle_trades(), which also tells what is in its way'),
 		('role', has_table_privilege('tradekeep.claim'::regclass, 'INSERT')
 			AND has_function_privilege('tradekeep.claim'::regproc, 'EXECUTE'),
 			'warning',

@@ -365,6 +365,7 @@ tradekeep_sweep_worker(Datum arg)
 	set_for_worker("transaction_timeout", "0");
 #endif
 	set_for_worker("synchronous_commit", "off");
+	set_for_worker("lock_timeout", psprintf("%d", sweep_lock_timeout));
 	set_for_worker("idle_in_transaction_session_timeout", "0");
 
 	while (sweep_enabled)
@@ -379,6 +380,7 @@ tradekeep_sweep_worker(Datum arg)
 		if (!settle_until(&due, end))
 			break;
 	}
+	end_settling_in_worker();
 	report->due = due;
 }
 

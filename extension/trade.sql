@@ -99,7 +99,7 @@ COMMENT ON FUNCTION tradekeep.close_trade(text, double precision, timestamptz, d
 'close_trade() for floats, which are stored with the 15 decimal digits that they have';
 
 CREATE FUNCTION tradekeep.add_trade(trade jsonb, replace boolean DEFAULT false) RETURNS boolean
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
 AS $$
 DECLARE
 	unknown text;
@@ -114,6 +114,15 @@ BEGIN
 		RAISE EXCEPTION 'a trade has no "%"', left(unknown, 64)
 			USING ERRCODE = 'TK009', HINT = 'Keys are the columns of tradekeep.trade; put others under data.';
 	END IF;
+	-- Text of anything would do for the casts below, and 'now' for a time.
+	SELECT key INTO unknown FROM jsonb_each(trade)
+	WHERE key <> 'data' AND (jsonb_typeof(value) NOT IN ('string', 'number', 'null')
+		OR key IN ('opened_at', 'closed_at') AND value #>> '{}' !~ '^\d')
+	ORDER BY key LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION '% is no %', unknown, CASE WHEN unknown IN ('opened_at', 'closed_at') THEN 'time' ELSE 'string or number' END
+			USING ERRCODE = 'TK009', HINT = 'Times are text, as in ISO 8601, and UTC unless they say otherwise.';
+	END IF;
 	RETURN tradekeep.add_trade((trade ->> 'trade_id'), trade ->> 'strategy', trade ->> 'symbol', trade ->> 'side',
 		(trade ->> 'quantity')::numeric, (trade ->> 'entry_price')::numeric, (trade ->> 'exit_price')::numeric,
 		(trade ->> 'leverage')::numeric, (trade ->> 'fee')::numeric, (trade ->> 'opened_at')::timestamptz,
@@ -122,7 +131,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION tradekeep.add_trade(jsonb, boolean) IS
-'add_trade() for an object whose keys are columns of tradekeep.trade; numbers may be strings, times are text. Anything but an object raises TK006, an unknown key TK009, a number or time that is none 22P02 or 22007; else errors as add_trade()';
+'add_trade() for an object whose keys are columns of tradekeep.trade; numbers may be strings, times are text, and UTC unless they say otherwise. Anything but an object raises TK006, an unknown key or a member of another type TK009, a number or time that is none 22P02, 22003, 22007 or 22008; else errors as add_trade()';
 
 CREATE FUNCTION tradekeep.open_trades(bot text DEFAULT NULL) RETURNS SETOF tradekeep.trade
 	LANGUAGE sql STABLE PARALLEL SAFE ROWS 10

@@ -157,7 +157,9 @@ lock_trades(void)
 bool
 try_lock_settling(void)
 {
-	return ConditionalLockRelationOid(require_table("trade"), AccessShareLock) &&
+	Oid			relid = get_relname_relid("trade", get_namespace_oid(TRADEKEEP_SCHEMA, true));
+
+	return OidIsValid(relid) && ConditionalLockRelationOid(relid, AccessShareLock) &&
 		try_lock_until_end(LOCK_SETTLING, 0, ExclusiveLock);
 }
 

@@ -9,12 +9,14 @@
  * the truth.
  *
  * Today is settled up to a moment ago, as trades that are about to be committed would otherwise
- * come before the end of a summary that is just made; a mark is left for what was left out.  A
+ * come before the end of a summary that is just made; a mark is left for what was left out, and one
+ * that lies behind it waits.  A
  * month is summed up from its days once it is over.  A month in which nothing is settled after
  * it ended is found at the next step, as the last one before the present.
  *
  * A lock keeps two from settling at a time; the worker, when it is second, goes home.  Nobody else
- * waits for it.
+ * waits for it.  Summaries that an old snapshot does not see were made by a transaction that
+ * changed the row of trade_settling, too: who comes with such a snapshot fails with 40001.
  */
 #include "trade.h"
 
@@ -75,9 +77,10 @@ static Statement upsert_span = {
 };
 static Statement delete_marks = {
 	.sql = "DELETE FROM tradekeep.trade_mark AS m WHERE m.first OPERATOR(pg_catalog.>=) $1"
-	" AND m.first OPERATOR(pg_catalog.<) $2",
-	.nargs = 2,
-	.argtypes = {TIMESTAMPTZOID, TIMESTAMPTZOID}
+	" AND m.first OPERATOR(pg_catalog.<) $2"
+	" AND (m.first OPERATOR(pg_catalog.<) $3 OR m.first OPERATOR(pg_catalog.>=) $4)",
+	.nargs = 4,
+	.argtypes = {TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 static Statement select_first_trade = {
 	.sql = "SELECT pg_catalog.min(t.closed_at) FROM tradekeep.trade AS t"
@@ -98,6 +101,9 @@ static Statement select_unbuilt = {
 	.nargs = 1,
 	.argtypes = {TIMESTAMPOID}
 };
+static Statement note_settling = {
+	.sql = "UPDATE tradekeep.trade_settling SET settled_at = pg_catalog.clock_timestamp()"
+};
 static Statement enable_triggers = {.sql = "SELECT tradekeep.enable_trade_triggers()"};
 static Statement delete_all_spans = {.sql = "DELETE FROM tradekeep.trade_span"};
 static Statement mark_all_days = {
@@ -117,6 +123,7 @@ typedef struct Settling
 	List	   *parts;			/* runs of all trades of the day, but those that stay as they are */
 	bool		parted;			/* they are stored */
 	int64		marks;			/* deleted */
+	bool		noted;
 } Settling;
 
 static void
@@ -157,6 +164,13 @@ read_settled(Statement *statement, Datum *values, const char *nulls,
 {
 	see_changes();
 	read_rows(statement, values, nulls, take, settling);
+}
+
+/* The end of what is settled of a day, if it is not over yet. */
+static TimestampTz
+settled_until(const Settling *settling, DateADT day)
+{
+	return day == day_of(settling->now) ? settling->now - SETTLE_LAG : day_start(day + 1);
 }
 
 /* Runs a statement under the snapshot of the step. */
@@ -378,7 +392,7 @@ settle_day(Settling *settling, const Mark *mark)
 {
 	TimestampTz from = day_start(mark->day);
 	TimestampTz end = day_start(mark->day + 1);
-	TimestampTz until = mark->day == day_of(settling->now) ? settling->now - SETTLE_LAG : end;
+	TimestampTz until = settled_until(settling, mark->day);
 	Datum		values[5] = {0};
 
 	read_spans(settling, mark->day, mark->day + 1);
@@ -403,12 +417,22 @@ settle_day(Settling *settling, const Mark *mark)
 		mark_rest(until, end);
 }
 
+/* Before summaries are changed for good. */
+static void
+note(Settling *settling)
+{
+	if (!settling->noted)
+		change(&note_settling, NULL, NULL);
+	settling->noted = true;
+}
+
 /* Sums up a month from its days, if it is over. */
 static void
 settle_month(Settling *settling, DateADT month)
 {
 	DateADT		end = next_month(month);
 
+	note(settling);
 	forget_spans(SPAN_MONTH, month, month + 1);
 	if (day_start(end) > settling->now)
 		return;
@@ -435,10 +459,14 @@ settle_ended_month(Settling *settling)
 		settle_month(settling, month);
 }
 
+/* Of all days from one on and before another, but for what of today is too young. */
 static void
 forget_marks(Settling *settling, DateADT from, DateADT until)
 {
-	Datum		values[] = {TimestampTzGetDatum(day_start(from)), TimestampTzGetDatum(day_start(until))};
+	DateADT		today = day_of(settling->now);
+	Datum		values[] = {TimestampTzGetDatum(day_start(from)), TimestampTzGetDatum(day_start(until)),
+		TimestampTzGetDatum(settled_until(settling, today)),
+	TimestampTzGetDatum(day_start(today + 1))};
 
 	settling->marks += change(&delete_marks, values, NULL);
 	forget_left_marks();
@@ -449,28 +477,35 @@ static DateADT
 settle_next(Settling *settling, DateADT from)
 {
 	Marks		marks;
-	DateADT		month;
-	int			i = 0;
+	DateADT		month = DATEVAL_NOEND;
 
 	read_marks(&marks);
-	while (i < marks.nmarks && marks.marks[i].day < from)
-		i++;
-	if (i == marks.nmarks)
-		return DATEVAL_NOEND;
-	month = month_start(marks.marks[i].day);
-	forget_marks(settling, marks.marks[i].day, next_month(month));
-	for (; i < marks.nmarks && marks.marks[i].day < next_month(month); i++)
+	for (int i = 0; i < marks.nmarks; i++)
 	{
+		const Mark *mark = &marks.marks[i];
+
 		CHECK_FOR_INTERRUPTS();
-		settle_day(settling, &marks.marks[i]);
+		if (mark->day < from || mark->first >= settled_until(settling, mark->day))
+			continue;
+		if (month == DATEVAL_NOEND)
+		{
+			month = month_start(mark->day);
+			forget_marks(settling, mark->day, next_month(month));
+		}
+		else if (mark->day >= next_month(month))
+			break;
+		settle_day(settling, mark);
 	}
-	settle_month(settling, month);
+	if (month != DATEVAL_NOEND)
+		settle_month(settling, month);
 	return month;
 }
 
 static void
 begin_settling(Settling *settling)
 {
+	/* Where policies would hide trades even from their owner, fail. */
+	set_in_scope("row_security", "off");
 	(void) lock_trades();
 	lock_until_end(LOCK_SETTLING, 0, ExclusiveLock);
 	settling->now = GetCurrentTimestamp();
@@ -479,6 +514,7 @@ begin_settling(Settling *settling)
 	settling->row_context = AllocSetContextCreate(CurrentMemoryContext, "tradekeep row",
 												  ALLOCSET_DEFAULT_SIZES);
 	settling->marks = 0;
+	settling->noted = false;
 	clear_groups(settling);
 	/* One snapshot for all of it, taken behind the lock where the isolation level lets us. */
 	PushCopiedSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() :
@@ -560,6 +596,7 @@ tradekeep_rebuild_trade_stats(PG_FUNCTION_ARGS)
 	enter_extension(&scope);
 	run_statement(&enable_triggers, NULL, NULL);
 	begin_settling(&settling);
+	note(&settling);
 	change(&delete_all_spans, NULL, NULL);
 	change(&mark_all_days, NULL, NULL);
 	see_changes();

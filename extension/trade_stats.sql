@@ -3,7 +3,7 @@
 CREATE TABLE tradekeep.trade_mark (
 	first timestamptz NOT NULL
 ) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
--- Where it is published, against all advice, it can still be deleted from.
+-- Where it is published, against all advice, rows of it can still go; so with those below.
 ALTER TABLE tradekeep.trade_mark REPLICA IDENTITY FULL;
 COMMENT ON TABLE tradekeep.trade_mark IS
 'a row for each transaction and UTC day whose closed trades it touched, or some: the earliest closed_at of them. Settling turns them into summaries';
@@ -36,6 +36,7 @@ CREATE TABLE tradekeep.trade_span (
 	symbol_pnl numeric[],
 	UNIQUE NULLS NOT DISTINCT (dimension, value, span, start)
 ) USING heap WITH (fillfactor = 80);
+ALTER TABLE tradekeep.trade_span REPLICA IDENTITY FULL;
 COMMENT ON TABLE tradekeep.trade_span IS
 'summaries of the closed trades of a UTC day (span d) or a month that is over (m): of all (dimension and value empty), and of each symbol, strategy (null: without one) and bot; and of all in the parts of a day that has many (p). A day''s holds up to the last_at of all trades, unless a mark lies at or before it';
 COMMENT ON COLUMN tradekeep.trade_span.start IS 'in UTC; of a part, its first closed_at';
@@ -45,6 +46,13 @@ COMMENT ON COLUMN tradekeep.trade_span.holding IS 'microseconds from opened_at t
 COMMENT ON COLUMN tradekeep.trade_span.day_squares IS 'of a month: squares of the sums of its days; day_loss_squares: of those below 0';
 
 CREATE INDEX trade_span_start_idx ON tradekeep.trade_span (span, start);
+
+CREATE TABLE tradekeep.trade_settling (
+	settled_at timestamptz NOT NULL
+) USING heap WITH (fillfactor = 10);
+ALTER TABLE tradekeep.trade_settling REPLICA IDENTITY FULL;
+COMMENT ON TABLE tradekeep.trade_settling IS 'one row: when trades were last settled';
+INSERT INTO tradekeep.trade_settling VALUES ('-infinity');
 
 CREATE FUNCTION tradekeep.mark_trades() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'tradekeep_mark_trades' LANGUAGE C;
@@ -168,8 +176,12 @@ BEGIN ATOMIC
 	marked AS MATERIALIZED (
 		SELECT (m.first AT TIME ZONE 'UTC')::date AS day FROM tradekeep.trade_mark AS m
 		UNION
-		SELECT s.start::date FROM tradekeep.trade_span AS s
-		WHERE s.span = 'd' AND (row_security_active('tradekeep.trade') OR tradekeep.trades_are_unfinished())),
+		SELECT d.day
+		FROM (
+			SELECT s.start::date AS day FROM tradekeep.trade_span AS s WHERE s.span = 'd'
+			UNION ALL
+			SELECT (t.closed_at AT TIME ZONE 'UTC')::date FROM tradekeep.trade AS t WHERE t.closed_at IS NOT NULL) AS d
+		WHERE row_security_active('tradekeep.trade') OR tradekeep.trades_are_unfinished()),
 	traded AS MATERIALIZED (
 		SELECT s.start::date AS day, s.trades, s.total AS pnl
 		FROM tradekeep.trade_span AS s

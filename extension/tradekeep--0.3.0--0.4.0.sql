@@ -103,7 +103,7 @@ COMMENT ON FUNCTION tradekeep.close_trade(text, double precision, timestamptz, d
 'close_trade() for floats, which are stored with the 15 decimal digits that they have';
 
 CREATE FUNCTION tradekeep.add_trade(trade jsonb, replace boolean DEFAULT false) RETURNS boolean
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'
 AS $$
 DECLARE
 	unknown text;
@@ -118,6 +118,15 @@ BEGIN
 		RAISE EXCEPTION 'a trade has no "%"', left(unknown, 64)
 			USING ERRCODE = 'TK009', HINT = 'Keys are the columns of tradekeep.trade; put others under data.';
 	END IF;
+	-- Text of anything would do for the casts below, and 'now' for a time.
+	SELECT key INTO unknown FROM jsonb_each(trade)
+	WHERE key <> 'data' AND (jsonb_typeof(value) NOT IN ('string', 'number', 'null')
+		OR key IN ('opened_at', 'closed_at') AND value #>> '{}' !~ '^\d')
+	ORDER BY key LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION '% is no %', unknown, CASE WHEN unknown IN ('opened_at', 'closed_at') THEN 'time' ELSE 'string or number' END
+			USING ERRCODE = 'TK009', HINT = 'Times are text, as in ISO 8601, and UTC unless they say otherwise.';
+	END IF;
 	RETURN tradekeep.add_trade((trade ->> 'trade_id'), trade ->> 'strategy', trade ->> 'symbol', trade ->> 'side',
 		(trade ->> 'quantity')::numeric, (trade ->> 'entry_price')::numeric, (trade ->> 'exit_price')::numeric,
 		(trade ->> 'leverage')::numeric, (trade ->> 'fee')::numeric, (trade ->> 'opened_at')::timestamptz,
@@ -126,7 +135,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION tradekeep.add_trade(jsonb, boolean) IS
-'add_trade() for an object whose keys are columns of tradekeep.trade; numbers may be strings, times are text. Anything but an object raises TK006, an unknown key TK009, a number or time that is none 22P02 or 22007; else errors as add_trade()';
+'add_trade() for an object whose keys are columns of tradekeep.trade; numbers may be strings, times are text, and UTC unless they say otherwise. Anything but an object raises TK006, an unknown key or a member of another type TK009, a number or time that is none 22P02, 22003, 22007 or 22008; else errors as add_trade()';
 
 CREATE FUNCTION tradekeep.open_trades(bot text DEFAULT NULL) RETURNS SETOF tradekeep.trade
 	LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
@@ -245,7 +254,7 @@ COMMENT ON FUNCTION tradekeep.symbol_locked(text, text, timestamptz) IS
 CREATE TABLE tradekeep.trade_mark (
 	first timestamptz NOT NULL
 ) USING heap WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
--- Where it is published, against all advice, it can still be deleted from.
+-- Where it is published, against all advice, rows of it can still go; so with those below.
 ALTER TABLE tradekeep.trade_mark REPLICA IDENTITY FULL;
 COMMENT ON TABLE tradekeep.trade_mark IS
 'a row for each transaction and UTC day whose closed trades it touched, or some: the earliest closed_at of them. Settling turns them into summaries';
@@ -278,6 +287,7 @@ CREATE TABLE tradekeep.trade_span (
 	symbol_pnl numeric[],
 	UNIQUE NULLS NOT DISTINCT (dimension, value, span, start)
 ) USING heap WITH (fillfactor = 80);
+ALTER TABLE tradekeep.trade_span REPLICA IDENTITY FULL;
 COMMENT ON TABLE tradekeep.trade_span IS
 'summaries of the closed trades of a UTC day (span d) or a month that is over (m): of all (dimension and value empty), and of each symbol, strategy (null: without one) and bot; and of all in the parts of a day that has many (p). A day''s holds up to the last_at of all trades, unless a mark lies at or before it';
 COMMENT ON COLUMN tradekeep.trade_span.start IS 'in UTC; of a part, its first closed_at';
@@ -287,6 +297,13 @@ COMMENT ON COLUMN tradekeep.trade_span.holding IS 'microseconds from opened_at t
 COMMENT ON COLUMN tradekeep.trade_span.day_squares IS 'of a month: squares of the sums of its days; day_loss_squares: of those below 0';
 
 CREATE INDEX trade_span_start_idx ON tradekeep.trade_span (span, start);
+
+CREATE TABLE tradekeep.trade_settling (
+	settled_at timestamptz NOT NULL
+) USING heap WITH (fillfactor = 10);
+ALTER TABLE tradekeep.trade_settling REPLICA IDENTITY FULL;
+COMMENT ON TABLE tradekeep.trade_settling IS 'one row: when trades were last settled';
+INSERT INTO tradekeep.trade_settling VALUES ('-infinity');
 
 CREATE FUNCTION tradekeep.mark_trades() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'tradekeep_mark_trades' LANGUAGE C;
@@ -410,8 +427,12 @@ BEGIN ATOMIC
 	marked AS MATERIALIZED (
 		SELECT (m.first AT TIME ZONE 'UTC')::date AS day FROM tradekeep.trade_mark AS m
 		UNION
-		SELECT s.start::date FROM tradekeep.trade_span AS s
-		WHERE s.span = 'd' AND (row_security_active('tradekeep.trade') OR tradekeep.trades_are_unfinished())),
+		SELECT d.day
+		FROM (
+			SELECT s.start::date AS day FROM tradekeep.trade_span AS s WHERE s.span = 'd'
+			UNION ALL
+			SELECT (t.closed_at AT TIME ZONE 'UTC')::date FROM tradekeep.trade AS t WHERE t.closed_at IS NOT NULL) AS d
+		WHERE row_security_active('tradekeep.trade') OR tradekeep.trades_are_unfinished()),
 	traded AS MATERIALIZED (
 		SELECT s.start::date AS day, s.trades, s.total AS pnl
 		FROM tradekeep.trade_span AS s
@@ -708,12 +729,13 @@ BEGIN ATOMIC
 			(SELECT format('triggers of tradekeep.trade are not enabled as they have to be: %s', string_agg(w.name, ', '))
 				FROM tradekeep.wrong_trade_triggers() AS w),
 			'SELECT tradekeep.rebuild_trade_stats() as the owner of the extension'),
-		('trade statistics', (SELECT count(DISTINCT (m.first AT TIME ZONE 'UTC')::date) <= 31 FROM tradekeep.trade_mark AS m),
+		('trade statistics', (SELECT count(*) <= 10000 AND count(DISTINCT (m.first AT TIME ZONE 'UTC')::date) <= 31
+				FROM tradekeep.trade_mark AS m),
 			'warning',
 			'trades are settled',
 			(SELECT format('trades of %s days are not settled: statistics are right, and slow to read',
 				count(DISTINCT (m.first AT TIME ZONE 'UTC')::date)) FROM tradekeep.trade_mark AS m),
-			'CALL tradekeep.settle_trades()'),
+			'CALL tradekeep.settle_trades(), which also tells what is in its way'),
 		('role', has_table_privilege('tradekeep.claim'::regclass, 'INSERT')
 			AND has_function_privilege('tradekeep.claim'::regproc, 'EXECUTE'),
 			'warning',

@@ -41,6 +41,10 @@ FROM (SELECT DISTINCT level, proname AS name FROM tradekeep.function_access JOIN
 	WHERE prorettype <> 'trigger'::regtype AND proname !~ '^timeframe_') AS f
 GROUP BY level ORDER BY level;
 
+-- Every table can be published, and its rows updated and deleted nevertheless.
+SELECT c.relname FROM pg_class AS c
+WHERE c.relnamespace = 'tradekeep'::regnamespace AND c.relkind = 'r' AND c.relreplident <> 'f'
+	AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary);
 CREATE ROLE regress_tk_nobody;
 CREATE ROLE regress_tk_reader;
 CREATE ROLE regress_tk_writer;

@@ -71,7 +71,8 @@ PREPARE untyped AS SELECT add_trade($1, $2, $3, $4, $5, $6, $7, closed_at => $8)
 EXECUTE untyped('int', NULL, 'BTC', 'LONG', 2, 100, 110, '2026-01-05Z');
 SELECT q, pg_temp.outcome(format('SELECT tradekeep.add_trade(%L::jsonb)', q)) AS outcome
 FROM unnest(ARRAY['[]', '1', 'null', '{}', '{"trade_id": "x"}', '{"trade_id": "x", "symbol": "BTC"}', '{"trade_id": "x", "symbol": "BTC", "side": "LONG"}', '{"trade_id": "y", "symbol": "BTC", "side": "LONG", "closedat": "2026-01-05Z"}',
-	'{"trade_id": "y", "symbol": "BTC", "side": "LONG", "quantity": "many"}', '{"trade_id": "y", "symbol": "BTC", "side": "LONG", "closed_at": "soon"}', '{"trade_id": "y", "symbol": "BTC", "side": "LONG", "quantity": "NaN"}']) AS q;
+	'{"trade_id": "y", "symbol": "BTC", "side": "LONG", "quantity": "many"}', '{"trade_id": "y", "symbol": "BTC", "side": "LONG", "closed_at": "soon"}', '{"trade_id": "y", "symbol": "BTC", "side": "LONG", "closed_at": "2026-13-05"}', '{"trade_id": "y", "symbol": "BTC", "side": "LONG", "closed_at": "now"}',
+	'{"trade_id": "y", "symbol": ["BTC"], "side": "LONG"}', '{"trade_id": true, "symbol": "BTC", "side": "LONG"}', '{"trade_id": "y", "symbol": "BTC", "side": "LONG", "quantity": {}}', '{"trade_id": "y", "symbol": "BTC", "side": "LONG", "quantity": "NaN"}']) AS q;
 
 -- Refused, with nothing written.
 SELECT q, pg_temp.outcome('SELECT tradekeep.add_trade(' || q || ')') AS outcome
@@ -142,6 +143,12 @@ SELECT s, ARRAY(SELECT pg_temp.marks(s)) AS marks FROM unnest(ARRAY[
 	'UPDATE tradekeep.trade SET closed_at = ''2026-01-01 23:59:59.999999Z'' WHERE trade_id = ''5''', 'DELETE FROM tradekeep.trade WHERE trade_id IN (''1'', ''2'')',
 	'INSERT INTO tradekeep.trade (trade_id, symbol, side, closed_at, pnl) VALUES (''6'', ''BTC'', ''LONG'', ''1999-12-31 23:59:59Z'', 1), (''3'', ''BTC'', ''LONG'', ''1900-01-01Z'', 1) ON CONFLICT (bot, trade_id) DO UPDATE SET closed_at = excluded.closed_at',
 	'WITH gone AS (DELETE FROM tradekeep.trade RETURNING *) SELECT * FROM gone']) AS s;
+-- Times in JSON are UTC, whatever the session's zone.
+BEGIN;
+SET LOCAL TimeZone = 'Asia/Tokyo';
+SELECT add_trade('{"trade_id": "utc", "symbol": "BTC", "side": "LONG", "opened_at": "2026-01-05 10:00"}'), (SELECT opened_at FROM open_trades() WHERE trade_id = 'utc') AS before;
+SELECT opened_at = '2026-01-05 10:00Z' AS utc FROM open_trades() WHERE trade_id = 'utc';
+ROLLBACK;
 -- A transaction leaves the mark of a day once, unless an earlier trade is touched, or it was rolled back.
 TRUNCATE tradekeep.trade;
 BEGIN;

@@ -26,7 +26,7 @@ const char *const stats_help =
 "  --by DIMENSION           a line each, by symbol, strategy, bot, side, exit_reason, weekday\n"
 "                           (1 is Monday) or hour, in UTC\n"
 "  --json                   all metrics, exactly; what is not defined is null; average_holding\n"
-"                           in seconds; with --by an array\n"
+"                           in milliseconds; with --by an array\n"
 "  --url URL                the database\n"
 "\n"
 "Into a file or a pipe go the exact figures, a name and a value on each line, and - for what is\n"
@@ -38,7 +38,7 @@ const char *const stats_help =
 	"m.trades, m.wins, m.losses, m.draws, m.win_rate, m.total_pnl, m.gross_profit," \
 	" m.gross_loss, m.profit_factor, m.average_win, m.average_loss, m.payoff_ratio," \
 	" m.expectancy, m.expectancy_ratio, m.best, m.worst, m.max_drawdown, m.max_drawdown_ratio," \
-	" m.sharpe, m.sortino, m.calmar, m.sqn, extract(epoch FROM m.average_holding)" \
+	" m.sharpe, m.sortino, m.calmar, m.sqn, round(1000 * extract(epoch FROM m.average_holding))" \
 	" AS average_holding, m.top_symbols"
 #define FILTERS "$1::interval, $2, $3, $4, $5::numeric, to_timestamp($6::float8)"
 #define PARAMETERS 7

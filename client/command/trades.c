@@ -45,7 +45,7 @@ const char *const import_trades_help =
 "  --bot BOT                of trades that do not tell theirs; give each backtest one of its own\n"
 "  --strategy STRATEGY      the same\n"
 "  --replace                correct trades that are stored with other figures\n"
-"  --on-error=stop|skip     stop (default): at the first bad trade, or one that is stored with\n"
+"  --on-error=stop|skip     stop (default): at a bad trade, or one that is stored with\n"
 "                           other figures, say where it is, and store nothing of its chunk, up\n"
 "                           to 5,000 trades; what was stored before stays.\n"
 "                           skip: leave these out, count them, show the first 10\n"

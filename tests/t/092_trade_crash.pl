@@ -38,7 +38,7 @@ CREATE FUNCTION put(first int, n int, v int) RETURNS void LANGUAGE sql AS \$\$
 SQL
 
 sub scalar_of { return $node->safe_psql('postgres', $_[0]); }
-sub wrong { return $_[0]->safe_psql('postgres', "SELECT setseed(0.5) \\g /dev/null\nSELECT * FROM reference.wrong(25)"); }
+sub wrong { return $_[0]->safe_psql('postgres', "SELECT setseed(0.5) \\g /dev/null\nSELECT * FROM reference.wrong(15)"); }
 sub await { $node->poll_query_until('postgres', $_[0]) or die "never came true: $_[0]"; return; }
 # The server has come back by itself.
 sub await_server
@@ -109,7 +109,7 @@ for my $how ('postmaster', 'backend', 'terminated', 'canceled')
 		scalar_of(<<'SQL');
 TRUNCATE tradekeep.trade;
 INSERT INTO tradekeep.trade (trade_id, bot, strategy, symbol, side, closed_at, pnl)
-SELECT n, 'b' || n % 2, 's' || n % 3, 'S' || n % 5, 'LONG', '2024-01-01Z'::timestamptz + n * interval '1 h', n % 7 - 3 FROM generate_series(0, 24 * 182 - 1) AS n;
+SELECT n, 'b' || n % 2, 's' || n % 3, 'S' || n % 5, 'LONG', '2024-01-01Z'::timestamptz + n * interval '6 h', n % 7 - 3 FROM generate_series(0, 4 * 182 - 1) AS n;
 CALL tradekeep.settle_trades();
 UPDATE tradekeep.trade SET pnl = pnl + 5, symbol = 'S9' WHERE extract(day FROM closed_at AT TIME ZONE 'UTC') IN (3, 9, 20) AND trade_id::int % 2 = 0;
 SQL
@@ -157,9 +157,9 @@ $standby->init_from_backup($node, 'copy', has_streaming => 1);
 $standby->append_conf('postgresql.conf', "hot_standby_feedback = on\nmax_standby_streaming_delay = -1");
 $standby->start;
 my ($out, $errors) = ('', '');
-my $writers = IPC::Run::start(pgbench($node, '-c', 4, '-t', 150, @load), '<', \undef, '>', \$out, '2>', \$errors);
+my $writers = IPC::Run::start(pgbench($node, '-c', 4, '-t', 60, @load), '<', \undef, '>', \$out, '2>', \$errors);
 $standby->command_ok(
-	pgbench($standby, '-c', 2, '-t', 40, script('ask', "BEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT 1 / (count(*) = 0)::int FROM reference.ask(3);\nCOMMIT;\n"),
+	pgbench($standby, '-c', 2, '-t', 12, script('ask', "BEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT 1 / (count(*) = 0)::int FROM reference.ask(3);\nCOMMIT;\n"),
 		script('verify', "SELECT 1 / (count(*) = 0)::int FROM tradekeep.verify_trade_stats();\n")),
 	'a standby is exact at any moment');
 $writers->finish;

@@ -79,8 +79,43 @@ sql("SELECT tradekeep.claim('s', 'gone', '1 min', at => '2026-01-01Z'); UPDATE t
 await('SELECT NOT EXISTS (SELECT FROM tradekeep.claim)', 'nor does who settles by hand');
 isnt(sql('SELECT count(*) FROM tradekeep.trade_mark'), '0', 'of two the worker goes home');
 $holder->query_safe('COMMIT');
-$holder->quit;
 await($unmarked, 'and comes again');
+
+# A trade that a bot with a clock ahead closed later today waits until then, and keeps nobody awake.
+sub sweeper_rounds
+{
+	for (1 .. $_[0])
+	{
+		sql("SELECT tradekeep.claim('s', 'gone', '1 min', at => '2026-01-01Z'); UPDATE tradekeep.claim SET sweep_after = expires_at");
+		$node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM tradekeep.claim)') or die;
+	}
+	return;
+}
+sql("INSERT INTO tradekeep.trade (trade_id, symbol, side, closed_at, pnl) VALUES ('early', 'BTC', 'LONG', (date_trunc('day', now() AT TIME ZONE 'UTC') + interval '23:59:59.999999') AT TIME ZONE 'UTC', 1)");
+sweeper_rounds(1);
+my $settled_at = sql('SELECT settled_at FROM tradekeep.trade_settling');
+sweeper_rounds(3);
+is(sql('SELECT settled_at FROM tradekeep.trade_settling'), $settled_at, 'what is closed later today is not settled again and again');
+is(sql("SELECT trades FROM tradekeep.trade_stats(at => now() + interval '1 day') EXCEPT SELECT count(*) FROM tradekeep.trade"), '', 'and counts');
+sql("DELETE FROM tradekeep.trade WHERE trade_id = 'early'");
+
+# Nor is one waited for who works on the summaries.
+$holder->query_safe('BEGIN; LOCK TABLE tradekeep.trade_span IN SHARE MODE');
+sql('ALTER SYSTEM SET tradekeep.sweep_lock_timeout = \'10ms\'; SELECT pg_reload_conf()');
+add_trades(25000, 25010);
+sweeper_rounds(3);
+isnt(sql('SELECT count(*) FROM tradekeep.trade_mark'), '0', 'locked summaries keep nobody from sweeping');
+$holder->query_safe('COMMIT');
+$holder->quit;
+await('SELECT count(*) <= 1 FROM tradekeep.trade_mark', 'and are settled in the end');
+
+# What fails is told, and the rest goes on.
+sql("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN RAISE 'not this one'; END \$\$; CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON tradekeep.trade_span FOR EACH ROW EXECUTE FUNCTION refuse()");
+add_trades(26000, 26010);
+sweeper_rounds(3);
+like(slurp_file($node->logfile), qr/LOG:  could not settle trades: not this one/, 'a failure is logged');
+sql('DROP TRIGGER refuse ON tradekeep.trade_span');
+await('SELECT count(*) <= 1 FROM tradekeep.trade_mark', 'and mended later');
 
 # Symbols are free when their locks are over, and the rows go.
 sql("INSERT INTO tradekeep.symbol_lock (symbol, side, until) VALUES ('BTC', '*', now() - interval '1 s'), ('ETH', '*', now() + interval '1 h')");
