@@ -68,6 +68,11 @@
 #define EXECUTE_ONCE_ARGUMENT , execute_once
 #endif
 
+/* From 16 on, VACUUM can leave alone what it would read all of pg_class for. */
+#if PG_VERSION_NUM >= 160000
+#define HAVE_SKIP_DATABASE_STATS
+#endif
+
 /* 17 put the local number of a transaction into a struct. */
 #if PG_VERSION_NUM >= 170000
 #define my_local_transaction() (MyProc->vxid.lxid)

@@ -71,6 +71,8 @@ COMMENT ON FUNCTION tradekeep.health() IS
 CREATE FUNCTION tradekeep.doctor(OUT check_name text, OUT status text, OUT detail text, OUT remedy text)
 	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
+	-- Trades are locked first, as TRUNCATE does.
+	WITH locked AS (SELECT FROM tradekeep.trade)
 	SELECT c.check_name,
 		CASE WHEN c.passed THEN 'ok' ELSE c.severity END,
 		CASE WHEN c.passed THEN c.good ELSE c.bad END,

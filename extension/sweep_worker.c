@@ -80,6 +80,7 @@ int			sweep_lock_timeout = 500;
 typedef struct Report
 {
 	bool		absent;			/* the extension is not in this database */
+	bool		unsettled;		/* trades could not be settled */
 	Oid			table;			/* at which it is */
 	TimestampTz due;			/* when to come again; 0: it did not get so far */
 } Report;
@@ -100,7 +101,7 @@ typedef struct Database
 	Oid			oid;
 	bool		absent;
 	bool		running;
-	bool		failed;			/* its last worker ended without a report */
+	bool		unsettled;		/* more marks make it no better before the next round */
 	bool		seen;			/* in the last look at pg_database */
 	bool		woken;			/* since its last worker was started */
 	Oid			suspect;		/* the table at which the last worker ended */
@@ -380,7 +381,7 @@ tradekeep_sweep_worker(Datum arg)
 		if (!settle_until(&due, end))
 			break;
 	}
-	end_settling_in_worker();
+	report->unsettled = !end_settling_in_worker();
 	report->due = due;
 }
 
@@ -424,7 +425,7 @@ bring_forward(List *databases)
 			database->due = Min(database->due, now);
 		else if (shorter && !database->absent)
 			database->due = Min(database->due, now + (int64) sweep_interval * 1000);
-		if (!database->absent && !database->failed &&
+		if (!database->absent && !database->unsettled &&
 			pg_atomic_read_u32(mark_counter(database->oid)) >= MARKS_THAT_WAKE)
 			database->due = Min(database->due, now);
 	}
@@ -524,9 +525,9 @@ collect_reports(Worker *workers, List *databases)
 		database->absent = shared->reports[i].absent;
 		database->due = shared->reports[i].due;
 		/* One that failed has its next chance as if it had not, and is told why. */
-		database->failed = database->due == 0;
-		database->suspect = database->failed ? shared->reports[i].table : InvalidOid;
-		if (database->failed)
+		database->unsettled = database->due == 0 || shared->reports[i].unsettled;
+		database->suspect = database->due == 0 ? shared->reports[i].table : InvalidOid;
+		if (database->due == 0)
 			database->due = GetCurrentTimestamp() +
 				Max((int64) sweep_interval * 1000, REST_AFTER_FAILURE);
 	}

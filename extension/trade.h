@@ -211,8 +211,8 @@ extern bool try_lock_settling(void);
 /* Outside of a transaction: settles what is marked, until a time; false: nothing was. */
 extern bool settle_in_worker(TimestampTz end);
 
-/* At the end of its turn. */
-extern void end_settling_in_worker(void);
+/* At the end of its turn; false when something was in the way, and better times must come. */
+extern bool end_settling_in_worker(void);
 
 /* trade_row.c */
 

@@ -89,7 +89,7 @@ CREATE FUNCTION tradekeep.close_trade(trade_id text, exit_price numeric, closed_
 	AS 'MODULE_PATHNAME', 'tradekeep_close_trade' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION tradekeep.close_trade(text, numeric, timestamptz, numeric, text, text) IS
 'closes an open trade with calculate_pnl() of its figures: true, or false when it was closed before with the same ones (nothing is written; what is null is not compared); with others TK010.
-closed_at null for now, else from 1900 to 2200, else TK004; fee: sum of all fees, null for what is stored; exit_price and fee as add_trade(), and quantity and entry_price stored, else TK009; an unknown trade raises P0002.';
+closed_at null for now, else from 1900 to 2200, else TK004; fee: sum of all fees, null for what is stored; exit_price and fee as add_trade(), and quantity and entry_price stored, else TK009; a pnl of more than 100 digits before or behind the point raises 23514, an unknown trade P0002.';
 
 CREATE FUNCTION tradekeep.close_trade(trade_id text, exit_price double precision,
 	closed_at timestamptz DEFAULT NULL, fee double precision DEFAULT NULL, exit_reason text DEFAULT NULL,

@@ -39,8 +39,13 @@ PG_FUNCTION_INFO_V1(tradekeep_rebuild_trade_stats);
 /* At the ends of a window, so many trades and a few more are read, however many a day has. */
 #define PART_TRADES		256
 
-/* How long a trade may take to its commit without making us read its day again. */
-#define SETTLE_LAG		INT64CONST(100000)
+/*
+ * How late a trade may come, after its closed_at, without making us read its day again: as late as
+ * the latest one that did, within these bounds, and from then on a little less with each step.
+ */
+#define SHORTEST_LAG	INT64CONST(100000)
+#define LONGEST_LAG		INT64CONST(10000000)
+#define LAG_DECAY		1000
 
 #define WHERE_IN_SPAN(alias) \
 	" WHERE " alias ".span OPERATOR(pg_catalog.=) $1 AND " alias ".start OPERATOR(pg_catalog.>=) $2" \
@@ -102,8 +107,11 @@ static Statement select_unbuilt = {
 	.argtypes = {TIMESTAMPOID}
 };
 static Statement note_settling = {
-	.sql = "UPDATE tradekeep.trade_settling SET settled_at = pg_catalog.clock_timestamp()"
+	.sql = "UPDATE tradekeep.trade_settling SET settled_at = pg_catalog.clock_timestamp(), lag = $1",
+	.nargs = 1,
+	.argtypes = {INT8OID}
 };
+static Statement select_lag = {.sql = "SELECT s.lag FROM tradekeep.trade_settling AS s"};
 static Statement enable_triggers = {.sql = "SELECT tradekeep.enable_trade_triggers()"};
 static Statement delete_all_spans = {.sql = "DELETE FROM tradekeep.trade_span"};
 static Statement mark_all_days = {
@@ -124,6 +132,8 @@ typedef struct Settling
 	bool		parted;			/* they are stored */
 	int64		marks;			/* deleted */
 	bool		noted;
+	int64		lag;			/* before now, in microseconds; today is settled up to there */
+	int64		next_lag;
 } Settling;
 
 static void
@@ -170,7 +180,7 @@ read_settled(Statement *statement, Datum *values, const char *nulls,
 static TimestampTz
 settled_until(const Settling *settling, DateADT day)
 {
-	return day == day_of(settling->now) ? settling->now - SETTLE_LAG : day_start(day + 1);
+	return day == day_of(settling->now) ? settling->now - settling->lag : day_start(day + 1);
 }
 
 /* Runs a statement under the snapshot of the step. */
@@ -398,6 +408,8 @@ settle_day(Settling *settling, const Mark *mark)
 	read_spans(settling, mark->day, mark->day + 1);
 	if (mark->first <= settling->last)
 	{
+		if (mark->day == day_of(settling->now))
+			settling->next_lag = Max(settling->lag, Min(settling->now - mark->first, LONGEST_LAG));
 		forget_spans(SPAN_DAY, mark->day, mark->day + 1);
 		forget_spans(SPAN_PART, mark->day, mark->day + 1);
 		clear_groups(settling);
@@ -421,8 +433,10 @@ settle_day(Settling *settling, const Mark *mark)
 static void
 note(Settling *settling)
 {
+	Datum		values[] = {Int64GetDatum(settling->next_lag)};
+
 	if (!settling->noted)
-		change(&note_settling, NULL, NULL);
+		change(&note_settling, values, NULL);
 	settling->noted = true;
 }
 
@@ -502,6 +516,12 @@ settle_next(Settling *settling, DateADT from)
 }
 
 static void
+take_lag(TupleTableSlot *slot, void *argument)
+{
+	*(int64 *) argument = DatumGetInt64(slot->tts_values[0]);
+}
+
+static void
 begin_settling(Settling *settling)
 {
 	/* Where policies would hide trades even from their owner, fail. */
@@ -519,6 +539,9 @@ begin_settling(Settling *settling)
 	/* One snapshot for all of it, taken behind the lock where the isolation level lets us. */
 	PushCopiedSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() :
 					   GetLatestSnapshot());
+	settling->lag = SHORTEST_LAG;
+	read_rows(&select_lag, NULL, NULL, take_lag, &settling->lag);
+	settling->next_lag = Max(SHORTEST_LAG, settling->lag - settling->lag / LAG_DECAY);
 }
 
 static void

@@ -48,11 +48,13 @@ COMMENT ON COLUMN tradekeep.trade_span.day_squares IS 'of a month: squares of th
 CREATE INDEX trade_span_start_idx ON tradekeep.trade_span (span, start);
 
 CREATE TABLE tradekeep.trade_settling (
-	settled_at timestamptz NOT NULL
+	settled_at timestamptz NOT NULL,
+	lag bigint NOT NULL
 ) USING heap WITH (fillfactor = 10);
 ALTER TABLE tradekeep.trade_settling REPLICA IDENTITY FULL;
-COMMENT ON TABLE tradekeep.trade_settling IS 'one row: when trades were last settled';
-INSERT INTO tradekeep.trade_settling VALUES ('-infinity');
+COMMENT ON TABLE tradekeep.trade_settling IS
+'one row: when trades were last settled, and how many microseconds back of today they are left alone, as trades of then may still come';
+INSERT INTO tradekeep.trade_settling VALUES ('-infinity', 100000);
 
 CREATE FUNCTION tradekeep.mark_trades() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'tradekeep_mark_trades' LANGUAGE C;
@@ -136,8 +138,8 @@ CREATE AGGREGATE tradekeep.trade_summary(closed_at timestamptz, trade_id text, p
 	COMBINEFUNC = tradekeep.trade_summary_combine, SERIALFUNC = tradekeep.trade_summary_serialize,
 	DESERIALFUNC = tradekeep.trade_summary_deserialize, PARALLEL = SAFE);
 COMMENT ON AGGREGATE tradekeep.trade_summary(timestamptz, text, numeric) IS
-'the metrics of trade_stats() over the rows of any query, in the order of (closed_at, trade_id) however they come, over the calendar days from the first to the last; what needs a balance, symbols or opened_at is null. Keeps all rows in memory, some 100 bytes each; rows with a null closed_at or pnl are left out.
-closed_at from 1900 to 2200, else TK004; a pnl that is not finite raises TK009.';
+'the metrics of trade_stats() over the rows of any query, in the order of (closed_at, trade_id) however they come, over the calendar days from the first to the last; what needs a balance, symbols or opened_at is null. Keeps all rows in memory, some 100 bytes each, up to 1 GB in a parallel worker; rows with a null closed_at or pnl are left out.
+closed_at from 1900 to 2200, else TK004; a pnl that is not finite raises TK009, one whose square is beyond numeric 22003.';
 
 CREATE VIEW tradekeep.trade_stats_cache AS
 	SELECT p.period, s.*
@@ -166,36 +168,51 @@ CREATE FUNCTION tradekeep.trades_are_unfinished() RETURNS boolean
 COMMENT ON FUNCTION tradekeep.trades_are_unfinished() IS
 'true while a statement of this transaction is changing trades, in a trigger for instance: they are not marked yet';
 
--- Summaries and the trades of marked days, in one statement and so under one snapshot. Trades are locked first, as
--- TRUNCATE does; where policies hide some of them, every day counts as marked.
+CREATE FUNCTION tradekeep.traded_days(since date, until date, OUT day date, OUT trades bigint, OUT pnl numeric)
+	RETURNS SETOF record LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 365
+	-- Plans here cost less than to compile them.
+	SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+	first CONSTANT timestamptz := coalesce(since::timestamp AT TIME ZONE 'UTC', '-infinity');
+	behind CONSTANT timestamptz := coalesce(until::timestamp AT TIME ZONE 'UTC', 'infinity');
+BEGIN
+	IF row_security_active('tradekeep.trade') OR tradekeep.trades_are_unfinished() THEN
+		RETURN QUERY
+		SELECT (t.closed_at AT TIME ZONE 'UTC')::date, count(*), sum(t.pnl)
+		FROM tradekeep.trade AS t WHERE t.closed_at >= first AND t.closed_at < behind GROUP BY 1;
+		RETURN;
+	END IF;
+	-- In one statement and so under one snapshot. Trades are locked first, as TRUNCATE does.
+	RETURN QUERY
+	WITH locked AS (SELECT FROM tradekeep.trade),
+	marked AS MATERIALIZED (
+		SELECT DISTINCT (m.first AT TIME ZONE 'UTC')::date AS day FROM tradekeep.trade_mark AS m
+		WHERE m.first >= first AND m.first < behind)
+	SELECT s.start::date, s.trades, s.total
+	FROM tradekeep.trade_span AS s
+	LEFT JOIN marked AS m ON m.day = s.start::date
+	WHERE s.dimension = '' AND s.value = '' AND s.span = 'd' AND m.day IS NULL
+		AND s.start >= first AT TIME ZONE 'UTC' AND s.start < behind AT TIME ZONE 'UTC'
+	UNION ALL
+	SELECT m.day, t.trades, t.pnl
+	FROM marked AS m
+	CROSS JOIN LATERAL (
+		SELECT count(*) AS trades, sum(t.pnl) AS pnl FROM tradekeep.trade AS t
+		WHERE t.closed_at >= m.day::timestamp AT TIME ZONE 'UTC'
+			AND t.closed_at < (m.day + 1)::timestamp AT TIME ZONE 'UTC') AS t
+	WHERE t.trades > 0;
+END
+$$;
+COMMENT ON FUNCTION tradekeep.traded_days(date, date) IS
+'number and pnl of the trades of each UTC day that has any, from since on and before until, null for any; from summaries, but for marked days, and while policies hide trades';
+
 CREATE FUNCTION tradekeep.daily_pnl(since date DEFAULT NULL, until date DEFAULT NULL,
 	OUT day date, OUT trades bigint, OUT pnl numeric) RETURNS SETOF record
 	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 365
 BEGIN ATOMIC
-	WITH locked AS (SELECT FROM tradekeep.trade),
-	marked AS MATERIALIZED (
-		SELECT (m.first AT TIME ZONE 'UTC')::date AS day FROM tradekeep.trade_mark AS m
-		UNION
-		SELECT d.day
-		FROM (
-			SELECT s.start::date AS day FROM tradekeep.trade_span AS s WHERE s.span = 'd'
-			UNION ALL
-			SELECT (t.closed_at AT TIME ZONE 'UTC')::date FROM tradekeep.trade AS t WHERE t.closed_at IS NOT NULL) AS d
-		WHERE row_security_active('tradekeep.trade') OR tradekeep.trades_are_unfinished()),
-	traded AS MATERIALIZED (
-		SELECT s.start::date AS day, s.trades, s.total AS pnl
-		FROM tradekeep.trade_span AS s
-		WHERE s.dimension = '' AND s.value = '' AND s.span = 'd'
-			AND (since IS NULL OR s.start >= since) AND (until IS NULL OR s.start < until)
-			AND s.start::date NOT IN (SELECT m.day FROM marked AS m)
-		UNION ALL
-		SELECT m.day, t.trades, t.pnl
-		FROM marked AS m
-		CROSS JOIN LATERAL (
-			SELECT count(*) AS trades, sum(t.pnl) AS pnl FROM tradekeep.trade AS t
-			WHERE t.closed_at >= m.day::timestamp AT TIME ZONE 'UTC'
-				AND t.closed_at < (m.day + 1)::timestamp AT TIME ZONE 'UTC') AS t
-		WHERE t.trades > 0 AND (since IS NULL OR m.day >= since) AND (until IS NULL OR m.day < until)),
+	WITH traded AS MATERIALIZED (SELECT * FROM tradekeep.traded_days(since, until)),
 	bounds AS (
 		SELECT coalesce(since, min(t.day)) AS first, coalesce(until - 1, max(t.day)) AS last FROM traded AS t)
 	SELECT b.first + n.n, coalesce(t.trades, 0), coalesce(t.pnl, 0)
@@ -221,7 +238,7 @@ COMMENT ON FUNCTION tradekeep.equity_curve(numeric, date, date) IS
 CREATE FUNCTION tradekeep.settle_trade_stats(from_day date DEFAULT NULL) RETURNS date
 	AS 'MODULE_PATHNAME', 'tradekeep_settle_trade_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION tradekeep.settle_trade_stats(date) IS
-'settles the first month with marks from a day on, null for any, in the current transaction, and returns its first day; null when there is none. Today''s last tenth of a second stays marked.
+'settles the first month with marks from a day on, null for any, in the current transaction, and returns its first day; null when there is none. Of today what is younger than trades lately came late, a tenth of a second or more, stays marked.
 It is only for speed: statistics are right without it. With the library preloaded it is done in the background. Waits while somebody else is settling.';
 
 CREATE PROCEDURE tradekeep.settle_trades()
@@ -258,7 +275,7 @@ COMMENT ON FUNCTION tradekeep.rebuild_trade_stats() IS
 'enables the triggers that mark trades, makes all summaries anew, in one transaction, and returns the number of months; for what changed without triggers (pg_restore --disable-triggers). For the level admin. Waits for who is settling';
 
 -- The definitions once more, in plain SQL and month by month, so that memory does not grow with the years.
-CREATE FUNCTION tradekeep.verify_trade_stats(OUT what text, OUT day date, OUT dimension text, OUT value text,
+CREATE FUNCTION tradekeep.verify_trade_stats(since date DEFAULT NULL, until date DEFAULT NULL, OUT what text, OUT day date, OUT dimension text, OUT value text,
 	OUT stored text, OUT recomputed text) RETURNS SETOF record
 	LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 	-- The planner cannot know how many rows each step gives; what it cannot do without counts as costly enough for jit.
@@ -274,7 +291,8 @@ BEGIN
 			SELECT least(min((t.closed_at AT TIME ZONE 'UTC')::date), (SELECT min(start)::date FROM tradekeep.trade_span)) AS first,
 				greatest(max((t.closed_at AT TIME ZONE 'UTC')::date), (SELECT max(start)::date FROM tradekeep.trade_span)) AS last
 			FROM tradekeep.trade AS t) AS bounds,
-			generate_series(date_trunc('month', first::timestamp), last::timestamp, interval '1 month') AS m
+			generate_series(date_trunc('month', greatest(first, since)::timestamp), least(last, until - 1)::timestamp,
+				interval '1 month') AS m
 	LOOP
 		RETURN QUERY
 		WITH header AS MATERIALIZED (
@@ -367,8 +385,8 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION tradekeep.verify_trade_stats() IS
-'what in the summaries differs from a recomputation of the trades: no row when all is well. what: day, month or part of a day, and which figure, none when one side is missing (then with the number of trades); value: quoted, or NULL. Days that are marked are made from their trades anyway, and left out. Reads every trade';
+COMMENT ON FUNCTION tradekeep.verify_trade_stats(date, date) IS
+'what in the summaries of the months of since (null: the first) to the day before until (null: the last) differs from a recomputation of the trades: no row when all is well. what: day, month or part of a day, and which figure, none when one side is missing (then with the number of trades); value: quoted, or NULL. Days that are marked are made from their trades anyway, and left out. Reads every trade of these months, some thousands a second';
 
 CREATE FUNCTION tradekeep.trade_report(period interval DEFAULT NULL, symbol text DEFAULT NULL,
 	strategy text DEFAULT NULL, bot text DEFAULT NULL, starting_balance numeric DEFAULT NULL,

@@ -28,6 +28,7 @@
 /* In this process, which lives for a turn. */
 static int64 deleted = 0;
 static bool failed = false;
+static bool refused = false;	/* somebody was in the way */
 
 static void
 report_failure(const ErrorData *error)
@@ -56,7 +57,8 @@ attempt_step(DateADT from)
 	{
 		int64		step_marks = 0;
 
-		if (try_lock_settling())
+		refused = !try_lock_settling();
+		if (!refused)
 			month = settle_step(from, &step_marks);
 		marks = step_marks;
 		keep_attempt(&attempt);
@@ -113,6 +115,10 @@ vacuum_marks(void)
 	statement->is_vacuumcmd = true;
 	statement->options = list_make2(makeDefElem("truncate", (Node *) makeString("off"), -1),
 									makeDefElem("skip_locked", NULL, -1));
+#ifdef HAVE_SKIP_DATABASE_STATS
+	statement->options = lappend(statement->options,
+								 makeDefElem("skip_database_stats", NULL, -1));
+#endif
 	statement->rels = list_make1(makeVacuumRelation(makeRangeVar(TRADEKEEP_SCHEMA, "trade_mark",
 																 -1), InvalidOid, NIL));
 	ExecVacuum(make_parsestate(NULL), statement, true);
@@ -144,9 +150,10 @@ settle_in_worker(TimestampTz end)
 	return settled;
 }
 
-void
+bool
 end_settling_in_worker(void)
 {
 	if (deleted >= MARKS_AT_END)
 		vacuum_marks();
+	return !failed && !refused;
 }
