@@ -123,7 +123,7 @@ typedef struct Worker
 
 static SharedSweep *shared = NULL;	/* null: not preloaded */
 static bool wake_at_commit = false;
-static int	marks_to_count = 0;		/* at commit */
+static int	marks_to_count = 0; /* at commit */
 static shmem_startup_hook_type previous_shmem_startup = NULL;
 static shmem_request_hook_type previous_shmem_request = NULL;
 
