@@ -178,16 +178,17 @@ DECLARE
 	first CONSTANT timestamptz := coalesce(since::timestamp AT TIME ZONE 'UTC', '-infinity');
 	behind CONSTANT timestamptz := coalesce(until::timestamp AT TIME ZONE 'UTC', 'infinity');
 BEGIN
+	-- Locks the trades first, as TRUNCATE does.
+	PERFORM FROM tradekeep.trade LIMIT 0;
 	IF row_security_active('tradekeep.trade') OR tradekeep.trades_are_unfinished() THEN
 		RETURN QUERY
 		SELECT (t.closed_at AT TIME ZONE 'UTC')::date, count(*), sum(t.pnl)
 		FROM tradekeep.trade AS t WHERE t.closed_at >= first AND t.closed_at < behind GROUP BY 1;
 		RETURN;
 	END IF;
-	-- In one statement and so under one snapshot. Trades are locked first, as TRUNCATE does.
+	-- In one statement and so under one snapshot.
 	RETURN QUERY
-	WITH locked AS (SELECT FROM tradekeep.trade),
-	marked AS MATERIALIZED (
+	WITH marked AS MATERIALIZED (
 		SELECT DISTINCT (m.first AT TIME ZONE 'UTC')::date AS day FROM tradekeep.trade_mark AS m
 		WHERE m.first >= first AND m.first < behind)
 	SELECT s.start::date, s.trades, s.total
