@@ -658,7 +658,8 @@ BEGIN
 		format('Net %s: %s won, %s lost', trim_scale(round(s.total_pnl, 8)), trim_scale(round(s.gross_profit, 8)),
 			trim_scale(round(s.gross_loss, 8))),
 		'Profit factor ' || round(s.profit_factor::numeric, 2),
-		format('Expectancy %s a trade, best %s, worst %s', trim_scale(round(s.expectancy, 8)), trim_scale(s.best), trim_scale(s.worst)),
+		format('Expectancy %s a trade, best %s, worst %s', trim_scale(round(s.expectancy, 8)),
+			trim_scale(round(s.best, 8)), trim_scale(round(s.worst, 8))),
 		format('Max drawdown %s%s', trim_scale(round(s.max_drawdown, 8)),
 			' (' || round(100 * s.max_drawdown_ratio::numeric, 2) || ' %)'),
 		nullif(concat_ws(', ', 'Sharpe ' || round(s.sharpe::numeric, 2), 'Sortino ' || round(s.sortino::numeric, 2),
@@ -669,7 +670,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION tradekeep.trade_report(interval, text, text, text, numeric, timestamptz) IS
-'trade_stats() in a few lines of text for a chat message. Arguments and errors as there';
+'trade_stats() in a few lines of text for a chat message, money with up to 8 decimals. Arguments and errors as there';
 
 -- When rows of ours expire is built in; a row of ttl_policy only overrides how they are swept.
 CREATE OR REPLACE VIEW tradekeep.effective_ttl_policy AS
