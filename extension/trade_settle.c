@@ -10,8 +10,9 @@
  *
  * Today is settled up to a moment ago, as trades that are about to be committed would otherwise
  * come before the end of a summary that is just made; a mark is left for what was left out, and one
- * that lies behind it waits.  A
- * month is summed up from its days once it is over.  A month in which nothing is settled after
+ * that lies behind it waits.  How long a moment is depends on how late trades came before.
+ *
+ * A month is summed up from its days once it is over.  A month in which nothing is settled after
  * it ended is found at the next step, as the last one before the present.
  *
  * A lock keeps two from settling at a time; the worker, when it is second, goes home.  Nobody else
