@@ -53,7 +53,7 @@ PG_FUNCTION_INFO_V1(tradekeep_sweeper_running);
 #define TURN			(3 * USECS_PER_SEC)
 
 /* How often trades are settled while they come, and how long a worker stays for them. */
-#define SETTLE_INTERVAL	(200 * INT64CONST(1000))
+#define SETTLE_INTERVAL	(100 * INT64CONST(1000))
 #define SETTLE_PATIENCE	(1 * USECS_PER_SEC)
 
 /* How often a database without the extension is looked at again, unless we are woken. */

@@ -44,9 +44,9 @@ PG_FUNCTION_INFO_V1(tradekeep_rebuild_trade_stats);
  * How late a trade may come, after its closed_at, without making us read its day again: as late as
  * the latest one that did, within these bounds, and from then on a little less with each step.
  */
-#define SHORTEST_LAG	INT64CONST(100000)
+#define SHORTEST_LAG	INT64CONST(50000)
 #define LONGEST_LAG		INT64CONST(10000000)
-#define LAG_DECAY		1000
+#define LAG_DECAY		10000
 
 #define WHERE_IN_SPAN(alias) \
 	" WHERE " alias ".span OPERATOR(pg_catalog.=) $1 AND " alias ".start OPERATOR(pg_catalog.>=) $2" \

@@ -54,7 +54,7 @@ CREATE TABLE tradekeep.trade_settling (
 ALTER TABLE tradekeep.trade_settling REPLICA IDENTITY FULL;
 COMMENT ON TABLE tradekeep.trade_settling IS
 'one row: when trades were last settled, and how many microseconds back of today they are left alone, as trades of then may still come';
-INSERT INTO tradekeep.trade_settling VALUES ('-infinity', 100000);
+INSERT INTO tradekeep.trade_settling VALUES ('-infinity', 50000);
 
 CREATE FUNCTION tradekeep.mark_trades() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'tradekeep_mark_trades' LANGUAGE C;
@@ -239,7 +239,7 @@ COMMENT ON FUNCTION tradekeep.equity_curve(numeric, date, date) IS
 CREATE FUNCTION tradekeep.settle_trade_stats(from_day date DEFAULT NULL) RETURNS date
 	AS 'MODULE_PATHNAME', 'tradekeep_settle_trade_stats' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION tradekeep.settle_trade_stats(date) IS
-'settles the first month with marks from a day on, null for any, in the current transaction, and returns its first day; null when there is none. Of today what is younger than trades lately came late, a tenth of a second or more, stays marked.
+'settles the first month with marks from a day on, null for any, in the current transaction, and returns its first day; null when there is none. Of today what is younger than trades lately came late, a twentieth of a second or more, stays marked.
 It is only for speed: statistics are right without it. With the library preloaded it is done in the background. Waits while somebody else is settling.';
 
 CREATE PROCEDURE tradekeep.settle_trades()
