@@ -95,6 +95,7 @@ static Statement select_trade = {
 	"tradekeep.calculate_pnl(t.side, t.entry_price, $3, t.quantity, t.leverage," \
 	" coalesce($5, t.fee))"
 
+/* The test of closed_at is written so that no plan goes by its index, to all that is open. */
 static Statement close_open_trade = {
 	.sql = "UPDATE tradekeep.trade AS t SET exit_price = $3, closed_at = $4,"
 	" fee = coalesce($5, t.fee), exit_reason = $6, pnl = " STORED_PNL ","
@@ -102,7 +103,7 @@ static Statement close_open_trade = {
 	" t.entry_price OPERATOR(pg_catalog.<>) 0 THEN t.entry_price OPERATOR(pg_catalog.*) t.quantity"
 	" END, 100))"
 	" WHERE t.bot OPERATOR(pg_catalog.=) $1 AND t.trade_id OPERATOR(pg_catalog.=) $2"
-	" AND t.closed_at IS NULL AND t.quantity IS NOT NULL AND t.entry_price IS NOT NULL"
+	" AND (t.closed_at IS NULL) IS TRUE AND t.quantity IS NOT NULL AND t.entry_price IS NOT NULL"
 	" AND (t.opened_at OPERATOR(pg_catalog.<=) $4) IS NOT FALSE",
 	.nargs = 6,
 	.argtypes = {TEXTOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID}
