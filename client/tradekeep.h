@@ -279,7 +279,7 @@ typedef struct tk_stats_query
 } tk_stats_query;
 
 /*
- * The metrics, as docs/trades.md defines them.  What the trades do not define is NAN
+ * The metrics, as docs/trade_stats.md defines them.  What the trades do not define is NAN
  * in a double and null in text.  Text belongs to the handle; amounts of money are
  * exact decimal text.
  */

@@ -349,7 +349,7 @@ CREATE FUNCTION tradekeep.trade_stats(period interval DEFAULT NULL, symbol text 
 COMMENT ON FUNCTION tradekeep.trade_stats(interval, text, text, text, numeric, timestamptz) IS
 'metrics of the trades closed after at - period until at, months by the calendar in UTC, period null for all time; of a symbol, a strategy, a bot, or any combination, null for any. Always one row; without trades it has zeros and nulls.
 starting_balance: when the window opens, above 0, else TK009; without it max_drawdown_ratio and calmar are null. period above 0 and not reaching behind 1900, else TK003; at null for now, else from 1900 to 2200, else TK004.
-Days are UTC days of closed_at, a year has 365. top_symbols: [{"symbol": ..., "pnl": ...}, ...], the best five by pnl. Formulas: docs/trades.md. Also on a standby.';
+Days are UTC days of closed_at, a year has 365. top_symbols: [{"symbol": ..., "pnl": ...}, ...], the best five by pnl. Formulas: docs/trade_stats.md. Also on a standby.';
 
 CREATE FUNCTION tradekeep.stats_by(dimension text, period interval DEFAULT NULL, symbol text DEFAULT NULL,
 	strategy text DEFAULT NULL, bot text DEFAULT NULL, starting_balance numeric DEFAULT NULL,

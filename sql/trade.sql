@@ -149,6 +149,19 @@ SET LOCAL TimeZone = 'Asia/Tokyo';
 SELECT add_trade('{"trade_id": "utc", "symbol": "BTC", "side": "LONG", "opened_at": "2026-01-05 10:00"}'), (SELECT opened_at FROM open_trades() WHERE trade_id = 'utc') AS before;
 SELECT opened_at = '2026-01-05 10:00Z' AS utc FROM open_trades() WHERE trade_id = 'utc';
 ROLLBACK;
+-- A trade is closed by its key, also where the planner was told that next to none are open.
+BEGIN;
+TRUNCATE trade;
+INSERT INTO trade (trade_id, symbol, side, closed_at, pnl) SELECT n, 'BTC', 'LONG', '2026-01-05Z', 1 FROM generate_series(1, 2000) AS n;
+ANALYZE trade;
+SELECT count(add_trade('o' || n, NULL, 'BTC', 'LONG', 1, 100)) FROM generate_series(1, 200) AS n;
+SELECT pg_stat_get_xact_numscans('trade_closed_at_idx'::regclass) AS scans \gset
+SELECT close_trade('o7', 110, '2026-01-06Z');
+SELECT pg_stat_get_xact_numscans('trade_closed_at_idx'::regclass) - :scans AS by_closed_at;
+-- A ratio has the digits that a figure has.
+SELECT add_trade('ratio', NULL, 'BTC', 'LONG', 1e45, 3e45, 3e45, fee => 1e-30, closed_at => '2026-01-06Z'), add_trade('later', NULL, 'BTC', 'LONG', 1e45, 3e45, fee => 1e-30);
+SELECT close_trade('later', 3e45::numeric, '2026-01-06Z'), (SELECT pnl_ratio FROM trade WHERE trade_id = 'ratio') AS ratio;
+ROLLBACK;
 -- A transaction leaves the mark of a day once, unless an earlier trade is touched, or it was rolled back.
 TRUNCATE tradekeep.trade;
 BEGIN;

@@ -298,6 +298,27 @@ SELECT pg_temp.outcome('SELECT (tradekeep.trade_summary(now(), ''x'', ''NaN'')).
 	pg_temp.outcome('SELECT tradekeep.trade_summary_final(NULL)') AS outside;
 DROP TABLE public.trade_copy;
 
+-- How far back today is left alone follows how late trades come: up to ten seconds, and slowly less from then on. (At midnight there is no
+-- late trade of today.)
+BEGIN;
+TRUNCATE trade;
+UPDATE trade_settling SET lag = 50000;
+CREATE FUNCTION pg_temp.settle_trade(id text, ago interval) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO tradekeep.trade (trade_id, symbol, side, closed_at, pnl) VALUES (id, 'BTC', 'LONG', clock_timestamp() - ago, 1);
+	PERFORM tradekeep.settle_trade_stats();
+	RETURN (SELECT lag FROM tradekeep.trade_settling);
+END
+$$;
+SELECT CASE WHEN (now() AT TIME ZONE 'UTC')::time NOT BETWEEN '00:02' AND '23:59:50' THEN true ELSE
+	pg_temp.settle_trade('in order', '1 min') = 50000 AND pg_temp.settle_trade('late', '65 s') = 10000000
+	AND pg_temp.settle_trade('once more', '30 s') / 10000 = 999 END AS follows;
+SELECT CASE WHEN (now() AT TIME ZONE 'UTC')::time NOT BETWEEN '00:02' AND '23:59:50' THEN true ELSE pg_temp.settle_trade('young', '3 s') < 10000000
+	END AS kept;
+SELECT CASE WHEN (now() AT TIME ZONE 'UTC')::time NOT BETWEEN '00:02' AND '23:59:50' THEN true ELSE (SELECT count(*) FROM trade_mark) = 1
+	AND (SELECT trades FROM trade_stats()) = 4 END AS waits;
+ROLLBACK;
+
 -- Trades without a strategy are a value of their own, settled or not, and another than an empty one.
 BEGIN;
 TRUNCATE trade;
@@ -322,6 +343,16 @@ SET LOCAL ROLE regress_tk_bot;
 SELECT trades, total_pnl, top_symbols FROM trade_stats(at => '2026-02-01Z');
 SELECT value, trades FROM stats_by('bot', at => '2026-02-01Z');
 SELECT * FROM daily_pnl();
+RESET ROLE;
+-- Nor do they need the summaries, and what is hidden is not there to be closed.
+REVOKE SELECT ON trade_span, trade_mark FROM regress_tk_bot;
+GRANT UPDATE ON trade TO regress_tk_bot;
+GRANT EXECUTE ON FUNCTION close_trade(text, numeric, timestamptz, numeric, text, text) TO regress_tk_bot;
+SET LOCAL ROLE regress_tk_bot;
+SELECT trades FROM trade_stats(at => '2026-02-01Z');
+SELECT * FROM daily_pnl();
+SELECT pg_temp.outcome($$SELECT tradekeep.close_trade('1', 1.0, bot => 'mine')$$) AS mine, pg_temp.outcome($$SELECT tradekeep.close_trade('2', 1.0, bot => 'theirs')$$) AS theirs,
+	pg_temp.outcome($$SELECT tradekeep.close_trade('9', 1.0, bot => 'theirs')$$) AS nobodys;
 ROLLBACK;
 SELECT revoke_access('regress_tk_bot');
 DROP ROLE regress_tk_bot;

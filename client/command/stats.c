@@ -30,7 +30,7 @@ const char *const stats_help =
 "  --url URL                the database\n"
 "\n"
 "Into a file or a pipe go the exact figures, a name and a value on each line, and - for what is\n"
-"not defined; with --by a table, rounded. What each metric means: docs/trades.md.\n"
+"not defined; with --by a table, rounded. What each metric means: docs/trade_stats.md.\n"
 "\n"
 "Exit codes: 0 done, also without a trade; 1 failed; 2 wrong usage; 3 database not reachable.";
 
