@@ -39,7 +39,7 @@ PG_CFLAGS = $(WARNINGS)
 DEMO_DATA := $(DATA)
 override DATA := $(UPDATES)
 
-ifneq ($(wildcard $(PGXS)),)
+ifneq ($(and $(wildcard $(PGXS)),$(wildcard $(shell $(PG_CONFIG) --includedir-server)/postgres.h)),)
 include $(PGXS)
 
 # clang makes the bitcode, and so checks every file a second time.
@@ -63,13 +63,13 @@ no-server:
 		"postgresql-server-dev-NN and libpq-dev, or set PG_CONFIG" >&2; exit 1
 endif
 
-CLIENT_NEEDS = libpq libcjson zlib
+CLIENT_NEEDS = libpq hiredis libcjson zlib
 
 all: client
 client:
 	@pkg-config --exists $(CLIENT_NEEDS) || { echo "the client needs pkg-config and the headers" \
-		"of $(CLIENT_NEEDS): run tests/setup, or install pkgconf libpq-dev libcjson-dev" \
-		"zlib1g-dev" >&2; exit 1; }
+		"of $(CLIENT_NEEDS): run tests/setup, or install pkgconf libpq-dev libhiredis-dev" \
+		"libcjson-dev zlib1g-dev" >&2; exit 1; }
 	$(MAKE) -C client all
 
 install: install-client

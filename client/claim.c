@@ -102,6 +102,7 @@ decide(tk_client *client, const tki_statement *statement, const tki_parameters *
 	{
 		answer->tier = tier;
 		answer->latency = tki_now_us() - start;
+		answer->degraded = 0;
 	}
 	return tier != TK_TIER_NONE ? verdict : tki_verdict_of_failure(client);
 }
@@ -114,6 +115,7 @@ refused(tk_answer *answer)
 	{
 		answer->tier = TK_TIER_NONE;
 		answer->latency = 0;
+		answer->degraded = 0;
 	}
 	return TK_REFUSED;
 }

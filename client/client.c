@@ -165,6 +165,10 @@ tk_tier_name(tk_tier tier)
 	{
 		case TK_TIER_NONE:
 			return "none";
+		case TK_TIER_MEMORY:
+			return "memory";
+		case TK_TIER_REDIS:
+			return "redis";
 		case TK_TIER_POSTGRES:
 			return "postgres";
 	}

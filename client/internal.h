@@ -6,6 +6,10 @@
  * checks the arguments and names a statement, statement.c runs it against a
  * deadline and decides what its failure means, connection.c keeps a connection
  * to run it on.
+ *
+ * A claim or a signal goes through tier.c first, which asks memory (cache.c) and
+ * Redis (redis.c) and trusts them as far as known.c allows. When PostgreSQL is
+ * away, degrade.c decides, and spool.c keeps.
  */
 #ifndef TRADEKEEP_INTERNAL_H
 #define TRADEKEEP_INTERNAL_H
@@ -72,6 +76,16 @@ typedef enum tki_statement_id
 	TKI_ADD_TRADE,
 	TKI_CLOSE_TRADE,
 	TKI_TRADE_STATS,
+	TKI_CACHE_STATE,
+	TKI_CLAIM_SIGNAL,
+	TKI_CLAIM_LEASE,
+	TKI_EXTEND_LEASE,
+	TKI_COMPLETE,
+	TKI_RELEASE_LEASE,
+	TKI_REPLAY_POSITION,
+	TKI_REPLAY_ADVANCE,
+	TKI_REPLAY_CLAIM,
+	TKI_REPLAY_SIGNAL,
 	TKI_HEALTH,
 	TKI_EXTENSION_HEALTH,
 	TKI_SIMPLE					/* a command without parameters, never prepared */
@@ -111,6 +125,27 @@ typedef struct tki_array
 	size_t		size;
 } tki_array;
 
+/* What is claimed, as tier.c and degrade.c see it.  Strings are the caller's or on its stack. */
+typedef struct tki_request
+{
+	bool		is_signal;
+	const char *scope;			/* of signals "signal" */
+	const char *key;			/* of signals the symbol; null: not known on this side */
+	int64_t		ttl;			/* ms as the caller or the options say; 0: the server's */
+	int64_t		expires_at;		/* of a candle claim, ms by the clock in use; 0: now + ttl */
+	const char *direction;		/* of signals, in capitals */
+	double		price;
+	double		tolerance;
+	const char *data;			/* of signals, or null */
+	const tki_statement *statement; /* asks PostgreSQL */
+	const tki_parameters *parameters;
+} tki_request;
+
+typedef struct tki_cache tki_cache;
+typedef struct tki_known tki_known;
+typedef struct tki_redis tki_redis;
+typedef struct tki_spool tki_spool;
+
 struct tk_client
 {
 	PGconn	   *connection;		/* null while there is none */
@@ -141,6 +176,14 @@ struct tk_client
 	char		connect_sqlstate[6];
 	char		connect_message[1024];
 	char		connect_hint[512];
+
+	tki_cache  *cache;			/* null: nothing is remembered */
+	tki_known  *known;			/* what PostgreSQL last said of releases */
+	tki_redis  *redis;			/* null: not configured */
+	tki_spool  *spool;			/* null: no directory is configured */
+	bool		spooled;		/* what the last call wrote is in the spool */
+	char	   *text;			/* the last answer of tk_metrics_json() and its like, or null */
+	tk_metrics	metrics;		/* the counters; the rest is filled in by tk_read_metrics() */
 };
 
 /* client.c */

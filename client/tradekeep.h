@@ -33,9 +33,9 @@ extern "C"
 #endif
 
 #define TRADEKEEP_VERSION_MAJOR 0
-#define TRADEKEEP_VERSION_MINOR 4
+#define TRADEKEEP_VERSION_MINOR 5
 #define TRADEKEEP_VERSION_PATCH 0
-#define TRADEKEEP_VERSION "0.4.0"
+#define TRADEKEEP_VERSION "0.5.0"
 
 typedef struct tk_client tk_client;
 
@@ -52,8 +52,18 @@ typedef enum tk_verdict
 typedef enum tk_tier
 {
 	TK_TIER_NONE,				/* there was no answer */
+	TK_TIER_MEMORY,				/* this process had seen the claim committed */
+	TK_TIER_REDIS,				/* another process had, and told Redis */
 	TK_TIER_POSTGRES
 } tk_tier;
+
+/* What becomes of a claim or a write when PostgreSQL cannot be reached. */
+typedef enum tk_outage_policy
+{
+	TK_REFUSE,					/* TK_UNAVAILABLE: nothing happens that is not committed */
+	TK_DEGRADE					/* Redis decides, or without it this process; what was granted and
+								 * written goes to the spool, and from there into PostgreSQL */
+} tk_outage_policy;
 
 typedef enum tk_error_code
 {
@@ -89,10 +99,38 @@ typedef struct tk_options
 	int			backoff_max;	/* ms, the longest pause of all; 30000 */
 	tk_log_function log;		/* null: silence */
 	void	   *log_context;
+
+	/* Tiers in front of PostgreSQL: they only ever answer "duplicate". */
+	int			cache_entries;	/* claims remembered in process memory; 1000, negative: none */
+	int			cache_recheck;	/* ms a remembered claim is trusted without asking PostgreSQL whether
+								 * anything was released; 1000 */
+	const char *redis_url;		/* redis://[user[:password]@]host[:port][/db], unix:///path[?db=n];
+								 * null: no Redis */
+	const char *redis_password; /* wins over the URL's; null: the URL's */
+	int			redis_db;		/* wins over the URL's when above 0 */
+	int			redis_timeout;	/* ms to connect, and for an answer; 250 */
+
+	/* Outages */
+	tk_outage_policy outage;	/* of scopes without one of their own, candles and trades; TK_REFUSE */
+	const char *spool_directory;	/* where TK_DEGRADE keeps its spool: on a disk that outlives the
+									 * process, of this user alone; null: TK_DEGRADE is refused */
+	int64_t		spool_limit;	/* bytes of this handle's spool; 64 MB */
+
+	/* Where a call says 0 */
+	int64_t		candle_drift;	/* ms, tk_should_process_candle(); 60000 */
+	int64_t		candle_ttl;		/* ms, of scope candle; 0: what the server says */
+	int64_t		publish_ttl;	/* ms, of scope publish; 0: what the server says */
+	int64_t		signal_ttl;		/* ms, of signals; 0: what the server says */
+
+	char		problem[256];	/* why the environment cannot be used; every call is then refused */
 } tk_options;
 
 /*
- * Fills in the defaults, then what the environment says: DATABASE_URL.
+ * Fills in the defaults, then what the environment says: DATABASE_URL, REDIS_URL, REDIS_PASSWORD,
+ * REDIS_DB, REDIS_TIMEOUT (seconds), REDIS_ENABLED and USE_PERSISTENT_CACHE (false: no Redis),
+ * CANDLE_CHECK_WINDOW, CACHE_TTL_CANDLE, CACHE_TTL_PUBLISH, CACHE_TTL_SIGNAL (seconds),
+ * TRADEKEEP_OUTAGE (refuse or degrade), TRADEKEEP_SPOOL (a directory), TRADEKEEP_CACHE_ENTRIES.
+ * A variable that is empty is not set. Strings stay the environment's.
  */
 extern void tk_options_init(tk_options *options);
 
@@ -134,6 +172,7 @@ typedef struct tk_answer
 {
 	tk_tier		tier;
 	int64_t		latency;		/* microseconds the caller waited */
+	int			degraded;		/* 1: decided without PostgreSQL, by the policy TK_DEGRADE */
 } tk_answer;
 
 /*
@@ -160,7 +199,7 @@ extern int	tk_release(tk_client *client, const char *scope, const char *key, int
 
 /*
  * TK_CLAIMED once per candle, and only within `drift` ms after the candle's start
- * (negative: 60,000).  `at` is the bot's clock, 0 for the server's.  Outside the
+ * (negative: the option candle_drift).  `at` is the bot's clock, 0 for the server's.  Outside the
  * drift the answer is TK_DUPLICATE: there is nothing to do.
  */
 extern tk_verdict tk_should_process_candle(tk_client *client, const char *instrument,
@@ -170,6 +209,82 @@ extern tk_verdict tk_should_process_candle(tk_client *client, const char *instru
 /* Claims the publication of the signal of the candle that began at candle_start. */
 extern tk_verdict tk_claim_publish(tk_client *client, const char *instrument,
 								   int64_t candle_start, int64_t ttl, tk_answer *answer);
+
+/* A signal about to be sent. */
+typedef struct tk_signal
+{
+	const char *symbol;			/* 1 to 512 bytes */
+	const char *direction;		/* LONG or SHORT, in any case */
+	double		entry_price;	/* finite, above 0 */
+	double		tolerance;		/* fraction of the earlier price, below 1; 0: 0.0005, negative: 0 */
+	int64_t		ttl;			/* ms; 0: the option signal_ttl, else the server's */
+	const char *data;			/* JSON of your own, or null */
+} tk_signal;
+
+/* One that was sent. */
+typedef struct tk_sent_signal
+{
+	int64_t		signal_id;		/* 0 when it was granted in degraded mode */
+	double		price;
+	int64_t		sent_at;
+	int64_t		expires_at;
+} tk_sent_signal;
+
+/*
+ * Claims a signal, unless a live one of the same symbol and direction has a price q with
+ * |entry_price - q| <= tolerance * q. `sent` (may be null) is filled with this signal when it was
+ * claimed, else with such an earlier one: from PostgreSQL the nearest, from a tier in front of it any.
+ */
+extern tk_verdict tk_claim_signal(tk_client *client, const tk_signal *signal,
+								  tk_sent_signal *sent, tk_answer *answer);
+
+/*
+ * Leases, for work that outlives a call: *token (a fencing token that only grows) tells holders
+ * apart. A lease that is neither completed nor extended within `lease` ms goes to the next who asks.
+ * Leases are never decided without PostgreSQL.
+ *
+ * tk_claim_lease() gives TK_DUPLICATE when somebody holds the lease, or the work is done; ttl is how
+ * long it stays claimed once completed. The others fail with SQLSTATE TK008 when the token holds the
+ * lease no more; tk_release_lease() then gives 0 in *released (may be null).
+ */
+extern tk_verdict tk_claim_lease(tk_client *client, const char *scope, const char *key,
+								 int64_t lease, int64_t ttl, int64_t *token, tk_answer *answer);
+extern int	tk_extend_lease(tk_client *client, const char *scope, const char *key, int64_t token,
+							int64_t lease);
+extern int	tk_complete(tk_client *client, const char *scope, const char *key, int64_t token,
+						const char *result);
+extern int	tk_release_lease(tk_client *client, const char *scope, const char *key, int64_t token,
+							 int *released);
+
+/*
+ * Forgets what this handle remembers, and asks PostgreSQL anew: for after changes of the tables by
+ * hand. Whoever changes them tells all clients with SELECT tradekeep.forget_cached().
+ */
+extern int	tk_resync(tk_client *client);
+
+/*
+ * The policy of one scope; `signal` is also that of tk_claim_signal(). 0, or -1 when there is no
+ * spool for TK_DEGRADE.
+ */
+extern int	tk_set_outage_policy(tk_client *client, const char *scope, tk_outage_policy policy);
+
+/* 1 when what the last call stored or claimed is in the spool, not yet in PostgreSQL; else 0. */
+extern int	tk_spooled(const tk_client *client);
+
+typedef struct tk_replay_report
+{
+	int64_t		replayed;		/* records that are now in PostgreSQL */
+	int64_t		collisions;		/* claims and signals among them that somebody else had got, too */
+	int64_t		rejected;		/* records that PostgreSQL refuses; kept beside the spool */
+	int64_t		remaining;		/* records still in the spool */
+} tk_replay_report;
+
+/*
+ * Takes the handle's spool into PostgreSQL, in order; each record once, however often this is cut
+ * off. Calls under TK_DEGRADE do the same bit by bit, once PostgreSQL is back. Each collision and each
+ * rejected record is logged as a warning. 0 when nothing remains. `report` may be null.
+ */
+extern int	tk_replay(tk_client *client, tk_replay_report *report);
 
 typedef struct tk_candle
 {
@@ -332,6 +447,56 @@ typedef struct tk_health
 
 /* Asks the server how it is.  Also 0 when it cannot be reached: see connected. */
 extern int	tk_health_check(tk_client *client, tk_health *health);
+
+/* Microseconds: bucket i counts calls below 2^i, the last one all others. */
+#define TK_LATENCY_BUCKETS 26
+
+typedef struct tk_tier_metrics
+{
+	int64_t		duplicates;		/* answered "duplicate" here */
+	int64_t		claimed;		/* granted here; by memory and Redis only in degraded mode */
+	int64_t		misses;			/* passed on to the next tier */
+	int64_t		errors;
+	int64_t		latency_sum;	/* microseconds of all calls that this tier answered */
+	int64_t		latency[TK_LATENCY_BUCKETS];
+} tk_tier_metrics;
+
+typedef enum tk_breaker
+{
+	TK_BREAKER_OFF,				/* no Redis is configured */
+	TK_BREAKER_CLOSED,			/* all is well */
+	TK_BREAKER_OPEN,			/* Redis failed, and is not asked for a while */
+	TK_BREAKER_PROBING			/* the next call tries it */
+} tk_breaker;
+
+typedef struct tk_metrics
+{
+	tk_tier_metrics memory;
+	tk_tier_metrics redis;
+	tk_tier_metrics postgres;
+	int64_t		unavailable;	/* calls without a verdict */
+	int64_t		degraded;		/* verdicts in degraded mode, whichever tier gave them */
+	int64_t		cached_entries;
+	int64_t		evictions;
+	int64_t		invalidations;	/* times that a release or a new epoch made entries useless */
+	int64_t		reconnects;
+	int64_t		redis_failures;
+	tk_breaker	breaker;
+	int			listening;		/* releases by others are heard at once */
+	int64_t		spool_records;
+	int64_t		spool_bytes;
+	int64_t		spool_failures; /* writes that the spool could not take */
+	int64_t		replayed;
+	int64_t		collisions;
+	int64_t		rejected;
+} tk_metrics;
+
+/* Counted since the handle was opened. Cheap, and never asks anybody. */
+extern int	tk_read_metrics(const tk_client *client, tk_metrics *metrics);
+
+/* The same as JSON, and as Prometheus's text format. Null when memory ran out. */
+extern const char *tk_metrics_json(tk_client *client);
+extern const char *tk_metrics_prometheus(tk_client *client);
 
 /*
  * The connection below, for SQL that has no call here, in the same transaction
