@@ -27,6 +27,13 @@
 #define MAX_BATCH		1000000
 #define MAX_MESSAGE_BYTES 1000000000
 
+/* What a timestamptz can hold, in milliseconds since 1970; the server takes less. */
+#define MIN_TIME		(-INT64_C(210866803200000))
+#define MAX_TIME		INT64_C(9224318015999999)
+
+/* The longest ttl in milliseconds that an interval can hold in microseconds. */
+#define MAX_TTL			(INT64_MAX / 1000)
+
 #define SQLSTATE_SCOPE	"TK001"
 #define SQLSTATE_KEY	"TK002"
 #define SQLSTATE_TTL	"TK003"
@@ -233,10 +240,13 @@ extern void tki_array_add(tki_array *array, const void *value, size_t length);
 extern void tki_array_add_timestamp(tki_array *array, int64_t ms);
 extern void tki_array_add_float8(tki_array *array, double value);
 extern void tki_array_add_json(tki_array *array, const char *json, size_t length);
+extern void tki_put_float8(tki_parameters *parameters, double value);
+extern int64_t tki_read_timestamp(const char *data);
 extern uint32_t tki_read_uint32(const char *data);
 extern uint64_t tki_read_uint64(const char *data);
 
 /* check.c */
+extern bool tki_is_utf8(const char *text);
 extern bool tki_check_scope(tk_client *client, const char *scope);
 extern bool tki_check_key(tk_client *client, const char *key, const char *what);
 extern bool tki_check_name(tk_client *client, const char *name, const char *what);

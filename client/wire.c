@@ -44,6 +44,13 @@ tki_read_uint64(const char *data)
 	return be64toh(value);
 }
 
+/* In milliseconds since 1970; the rest of one is cut off. */
+int64_t
+tki_read_timestamp(const char *data)
+{
+	return (int64_t) tki_read_uint64(data) / 1000 + SERVER_EPOCH;
+}
+
 static uint64_t
 server_time(int64_t ms)
 {
@@ -86,6 +93,17 @@ tki_put_timestamp(tki_parameters *parameters, int64_t ms)
 	char	   *scratch = parameters->scratch[parameters->count];
 
 	write_uint64(scratch, server_time(ms));
+	put(parameters, scratch, 8, 1);
+}
+
+void
+tki_put_float8(tki_parameters *parameters, double value)
+{
+	char	   *scratch = parameters->scratch[parameters->count];
+	uint64_t	bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	write_uint64(scratch, bits);
 	put(parameters, scratch, 8, 1);
 }
 
