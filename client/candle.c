@@ -95,7 +95,7 @@ read_counts(tk_client *client, PGresult *result, tk_upsert_counts *counts)
 	tk_upsert_counts answer;
 
 	if (result == NULL)
-		return -1;
+		return tk_spooled(client) ? 0 : -1;
 	if (!tki_answer_int64(result, 0, &answer.inserted) ||
 		!tki_answer_int64(result, 1, &answer.updated) ||
 		!tki_answer_int64(result, 2, &answer.unchanged) ||
@@ -128,7 +128,7 @@ upsert(tk_client *client, const tki_statement *statement, tki_parameters *parame
 	tki_put_int4(parameters, (int32_t) count);
 	for (int column = 0; column < COLUMNS; column++)
 		tki_put_array(parameters, &columns[column]);
-	result = tki_execute(client, statement, parameters);
+	result = tki_write(client, statement, parameters);
 	free_columns(columns);
 	return read_counts(client, result, counts);
 }
@@ -253,7 +253,7 @@ tk_ingest_klines(tk_client *client, const char *const *messages, size_t count,
 	tki_put_text(&parameters, symbol);
 	tki_put_text(&parameters, timeframe);
 	tki_put_null(&parameters);
-	result = tki_execute(client, &tki_ingest_klines_statement, &parameters);
+	result = tki_write(client, &tki_ingest_klines_statement, &parameters);
 	free(array.data);
 	return read_counts(client, result, counts);
 }

@@ -46,6 +46,13 @@ use_options(tk_client *client, const tk_options *options, char *reason, size_t s
 		tki_copy_text(reason, size, "going on through an outage needs a directory for the spool");
 		return false;
 	}
+	if (options->spool_directory != NULL && options->spool_directory[0] != '\0' &&
+		!tki_spool_open(client, options->spool_directory, true, reason, size))
+	{
+		if (options->outage == TK_DEGRADE)
+			return false;
+		tki_log(client, TK_LOG_WARNING, "%s", reason);
+	}
 	return true;
 }
 
@@ -111,6 +118,8 @@ tk_close(tk_client *client)
 	else
 		tki_drop_connection(client);
 	PQclear(client->answer);
+	tki_spool_close(client);
+	tki_policies_free(client);
 	tki_redis_free(client->redis);
 	free(client->conninfo);
 	free(client->application_name);

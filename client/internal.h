@@ -49,10 +49,14 @@
 #define SQLSTATE_FAILED_TRANSACTION "25P02"
 #define SQLSTATE_BAD_ENCODING		"22021"
 #define SQLSTATE_BAD_NAME			"22P02"
+#define SQLSTATE_DISK_FULL			"53100"
+#define SQLSTATE_CANNOT_NOW			"57P03"
+#define SQLSTATE_IO					"58030"
 
 /* Types of the server, by their fixed Oids; 0 lets the server infer the type. */
 #define OID_INFERRED	0
 #define OID_BOOL		16
+#define OID_INT8		20
 #define OID_INT4		23
 #define OID_TEXT		25
 #define OID_FLOAT8		701
@@ -91,6 +95,7 @@ typedef enum tki_statement_id
 	TKI_RELEASE_LEASE,
 	TKI_REPLAY_POSITION,
 	TKI_REPLAY_ADVANCE,
+	TKI_REPLAY_END,
 	TKI_REPLAY_CLAIM,
 	TKI_REPLAY_SIGNAL,
 	TKI_HEALTH,
@@ -152,6 +157,8 @@ typedef struct tki_cache tki_cache;
 typedef struct tki_known tki_known;
 typedef struct tki_redis tki_redis;
 typedef struct tki_spool tki_spool;
+typedef struct tki_grants tki_grants;
+typedef struct tki_policy tki_policy;
 
 struct tk_client
 {
@@ -188,6 +195,8 @@ struct tk_client
 	tki_known  *known;			/* what PostgreSQL last said of releases */
 	tki_redis  *redis;			/* null: not configured */
 	tki_spool  *spool;			/* null: no directory is configured */
+	tki_grants *grants;			/* what the spools grant, or null */
+	tki_policy *policies;		/* of scopes that have their own */
 	bool		spooled;		/* what the last call wrote is in the spool */
 	char	   *text;			/* the last answer of tk_metrics_json() and its like, or null */
 	tk_metrics	metrics;		/* the counters; the rest is filled in by tk_read_metrics() */
@@ -259,6 +268,7 @@ extern bool tki_unexpected(tk_client *client, PGresult *result);
 extern void tki_put_null(tki_parameters *parameters);
 extern void tki_put_text(tki_parameters *parameters, const char *value);
 extern void tki_put_int4(tki_parameters *parameters, int32_t value);
+extern void tki_put_int8(tki_parameters *parameters, int64_t value);
 extern void tki_put_timestamp(tki_parameters *parameters, int64_t ms);
 extern void tki_put_interval(tki_parameters *parameters, int64_t ms);
 extern void tki_put_array(tki_parameters *parameters, const tki_array *array);
@@ -271,6 +281,28 @@ extern void tki_put_float8(tki_parameters *parameters, double value);
 extern int64_t tki_read_timestamp(const char *data);
 extern uint32_t tki_read_uint32(const char *data);
 extern uint64_t tki_read_uint64(const char *data);
+
+/* degrade.c */
+extern tk_outage_policy tki_policy_of(const tk_client *client, const char *scope);
+extern bool tki_stays_degraded(tk_client *client, const tki_request *request);
+extern bool tki_follows_spool(tk_client *client, const char *scope);
+extern tk_verdict tki_degrade(tk_client *client, const tki_request *request,
+							  tk_sent_signal *sent, tk_answer *answer);
+extern PGresult *tki_write(tk_client *client, const tki_statement *statement,
+						   const tki_parameters *parameters);
+extern void tki_policies_free(tk_client *client);
+
+/* spool.c */
+extern bool tki_spool_open(tk_client *client, const char *path, bool adopt, char *reason,
+						   size_t size);
+extern void tki_spool_close(tk_client *client);
+
+/* candle.c and trade.c: what is kept in the spool */
+extern const tki_statement tki_upsert_candles_statement;
+extern const tki_statement tki_upsert_symbols_statement;
+extern const tki_statement tki_ingest_klines_statement;
+extern const tki_statement tki_add_trade_statement;
+extern const tki_statement tki_close_trade_statement;
 
 /* check.c */
 extern bool tki_is_utf8(const char *text);

@@ -10,12 +10,22 @@
 #include "internal.h"
 
 #include <cjson/cJSON.h>
+#include <locale.h>
 
 #define SPOOL_SUFFIX	".spool"
 #define REJECTED_SUFFIX	".rejected"
 
 /* The longest line of a spool; what has no end by then is no line. */
 #define MAX_LINE		(16 * 1024 * 1024)
+
+/* How far a file was replayed. */
+typedef struct tki_replayed
+{
+	int64_t		offset;			/* behind the last line */
+	int64_t		number;			/* of the last record */
+	int64_t		records;
+	int64_t		collisions;
+} tki_replayed;
 
 /* A file of records, which only this process appends to and replays: it holds the lock on it. */
 typedef struct tki_spool_file
@@ -31,6 +41,7 @@ typedef struct tki_spool_file
 	int64_t		records;		/* lines not yet replayed ... */
 	int64_t		offset;			/* ... which begin here, */
 	int64_t		position;		/* behind the record of this number */
+	tki_replayed sent;			/* what the last commit was about, if it is not known to be over */
 } tki_spool_file;
 
 struct tki_spool
@@ -114,7 +125,7 @@ enum
 };
 
 /* spool.c */
-extern bool tki_spool_adopt(tk_client *client, const char *name);
+extern int	tki_spool_adopt(tk_client *client, const char *name);
 extern tki_spool_file *tki_spool_own(tk_client *client);
 extern bool tki_spool_append(tk_client *client, const tki_operation *operation,
 							 const tki_parameters *parameters, int64_t at, bool unknown);
@@ -129,10 +140,19 @@ extern const tki_operation tki_operations[TKI_OPERATIONS];
 extern const tki_operation *tki_operation_of(const tki_statement *statement);
 extern bool tki_record_check(tk_client *client, const tki_operation *operation,
 							 const tki_parameters *parameters);
-extern char *tki_record_line(const tki_record *record, size_t *length);
+extern char *tki_record_line(const tki_operation *operation, const tki_parameters *parameters,
+							 int64_t number, int64_t at, bool unknown, size_t *length);
 extern tki_record_status tki_record_read(const char *line, size_t length, tki_record *record);
 extern void tki_record_free(tki_record *record);
 extern int64_t tki_record_expiry(const tki_record *record);
+extern locale_t tki_enter_c_locale(locale_t *before);
+extern void tki_leave_c_locale(locale_t c, locale_t before);
+
+/* degrade.c */
+extern void tki_unmark(tk_client *client, const tki_spool_file *file, const tki_record *record);
+
+/* replay.c */
+extern void tki_replay_some(tk_client *client);
 
 /* grants.c */
 typedef struct tki_grant
@@ -148,6 +168,7 @@ typedef struct tki_grant
 
 extern tki_grant *tki_grant_add(tk_client *client, const tki_request *request, int64_t at,
 								int64_t expires_at);
+extern bool tki_grant_record(tk_client *client, const tki_record *record);
 extern const tki_grant *tki_grant_find(const tk_client *client, const tki_request *request,
 									   int64_t now);
 extern void tki_grants_clear(tk_client *client);

@@ -18,10 +18,10 @@
 #include "spool.h"
 
 #include <inttypes.h>
-#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <zlib.h>
 
 #define VERSION		1
@@ -290,8 +290,8 @@ write_record(const tki_operation *operation, const tki_parameters *parameters, i
 }
 
 /* The decimal point of the bot's own locale has no place in a file. */
-static locale_t
-leave_locale(locale_t *before)
+locale_t
+tki_enter_c_locale(locale_t *before)
 {
 	locale_t	c = newlocale(LC_NUMERIC_MASK, "C", (locale_t) 0);
 
@@ -299,8 +299,8 @@ leave_locale(locale_t *before)
 	return c;
 }
 
-static void
-restore_locale(locale_t c, locale_t before)
+void
+tki_leave_c_locale(locale_t c, locale_t before)
 {
 	if (c == (locale_t) 0)
 		return;
@@ -314,13 +314,13 @@ tki_record_line(const tki_operation *operation, const tki_parameters *parameters
 				int64_t at, bool unknown, size_t *length)
 {
 	locale_t	before;
-	locale_t	c = leave_locale(&before);
+	locale_t	c = tki_enter_c_locale(&before);
 	cJSON	   *json = c != (locale_t) 0 ?
 		write_record(operation, parameters, number, at, unknown) : NULL;
 	char	   *text = json != NULL ? cJSON_PrintUnformatted(json) : NULL;
 	char	   *line = NULL;
 
-	restore_locale(c, before);
+	tki_leave_c_locale(c, before);
 	cJSON_Delete(json);
 	if (text != NULL)
 	{
@@ -591,9 +591,9 @@ tki_record_read(const char *line, size_t length, tki_record *record)
 	memset(record, 0, sizeof(*record));
 	if (!checksum_fits(line, length))
 		return TKI_RECORD_DAMAGED;
-	c = leave_locale(&before);
+	c = tki_enter_c_locale(&before);
 	status = read_record(record, line, length);
-	restore_locale(c, before);
+	tki_leave_c_locale(c, before);
 	return status;
 }
 

@@ -62,9 +62,10 @@ static int
 change(tk_client *client, const tki_statement *statement, const tki_parameters *parameters,
 	   int *changed)
 {
-	bool		answer;
+	bool		answer = false;
 
-	if (!tki_answer_bool(client, tki_execute(client, statement, parameters), &answer))
+	if (!tki_answer_bool(client, tki_write(client, statement, parameters), &answer) &&
+		!tk_spooled(client))
 		return -1;
 	if (changed != NULL)
 		*changed = answer;
