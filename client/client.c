@@ -181,12 +181,13 @@ tk_connection(tk_client *client)
 	return client != NULL && client->generation == tki_generation ? client->connection : NULL;
 }
 
+/* Also counts the time that the machine slept, while others may have released what is remembered. */
 int64_t
 tki_now_us(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(CLOCK_BOOTTIME, &now);
 	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
