@@ -143,7 +143,7 @@ typedef struct tki_request
 	const char *data;			/* of signals, or null */
 	const tki_statement *statement; /* asks PostgreSQL */
 	const tki_parameters *parameters;
-} tki_request;
+}			tki_request;
 
 /* What an entry of memory or Redis must have to be trusted; see known.c. */
 typedef struct tki_stamp
@@ -230,6 +230,9 @@ extern void tki_hint(tk_client *client, const char *format,...)
 extern void tki_copy_text(char *target, size_t size, const char *source);
 extern tk_verdict tki_verdict_of_failure(const tk_client *client);
 
+/* environment.c */
+extern void tki_default_options(tk_options *options);
+
 /* url.c */
 extern char *tki_conninfo(const char *url, char *reason, size_t size);
 
@@ -242,6 +245,30 @@ extern bool tki_connection_is_dead(tk_client *client);
 extern void tki_drop_connection(tk_client *client);
 extern void tki_cancel(tk_client *client);
 extern int	tki_poll(int fd, short events, int64_t deadline);
+extern int	tki_backoff(int failures, int first, int longest);
+
+/* redis_url.c */
+typedef struct tki_redis_address
+{
+	char	   *text;			/* what the others point into */
+	const char *host;			/* null: there is a path */
+	const char *path;			/* of a socket */
+	const char *user;			/* null: the default one */
+	const char *password;		/* null: none */
+	int			port;
+	int			db;
+} tki_redis_address;
+
+extern bool tki_redis_url(const char *url, tki_redis_address *address, char *reason, size_t size);
+
+/* redis.c */
+struct redisReply;				/* of hiredis/hiredis.h */
+extern tki_redis *tki_redis_make(const tk_options *options, char *reason, size_t size);
+extern void tki_redis_free(tki_redis *redis);
+extern tk_breaker tki_redis_breaker(const tk_client *client);
+extern bool tki_redis_usable(const tk_client *client);
+extern struct redisReply *tki_redis_command(tk_client *client, int argc, const char *const *argv,
+											const size_t *lengths);
 
 /* statement.c */
 extern PGresult *tki_execute(tk_client *client, const tki_statement *statement,
