@@ -73,7 +73,8 @@ tk_open(const tk_options *options)
 	client->options.spool_directory = NULL;
 	if (chosen.cache_entries < 0)
 		client->options.cache_entries = 0;
-	if (use_options(client, &chosen, reason, sizeof(reason)))
+	reason[0] = '\0';
+	if (tki_make_tiers(client) && use_options(client, &chosen, reason, sizeof(reason)))
 		return client;
 	if (reason[0] == '\0')
 	{
@@ -112,6 +113,9 @@ tk_close(tk_client *client)
 		tki_drop_connection(client);
 	PQclear(client->answer);
 	tki_redis_free(client->redis);
+	free(client->cache);
+	free(client->known);
+	free(client->text);
 	free(client->conninfo);
 	free(client->application_name);
 	free(client);

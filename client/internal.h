@@ -277,6 +277,7 @@ extern int	tki_command(tk_client *client, const tki_statement *statement);
 extern bool tki_in_transaction(const tk_client *client);
 extern bool tki_answer_bool(tk_client *client, PGresult *result, bool *answer);
 extern bool tki_answer_int64(const PGresult *result, int column, int64_t *answer);
+extern bool tki_answer_float8(const PGresult *result, int column, double *answer);
 extern bool tki_answer_time(const PGresult *result, int column, int64_t *answer);
 extern bool tki_unexpected(tk_client *client, PGresult *result);
 
@@ -333,11 +334,13 @@ extern void tki_known_distrust(tk_client *client, const char *scope);
 extern tki_stamp tki_known_stamp(const tk_client *client, const char *scope);
 extern bool tki_known_clock(const tk_client *client, int64_t now, int64_t *low, int64_t *high);
 extern int64_t tki_known_ttl(const tk_client *client, const char *scope);
+extern bool tki_known_needs_ttl(const tk_client *client, const char *scope);
 extern bool tki_known_listening(const tk_client *client);
 extern void tki_known_drain(tk_client *client);
 extern void tki_forget_all(tk_client *client);
 
 /* tier.c */
+extern bool tki_make_tiers(tk_client *client);
 extern tk_verdict tki_decide(tk_client *client, const tki_request *request, tk_sent_signal *sent,
 							 tk_answer *answer);
 extern tk_verdict tki_refuse(tk_answer *answer);
@@ -345,7 +348,7 @@ extern bool tki_remembered(tk_client *client, const tki_request *request, int64_
 						   tki_cached *cached);
 extern bool tki_near(const tki_request *request, double price);
 extern void tki_forget_claim(tk_client *client, const char *scope, const char *key,
-							 int64_t version);
+							 const tki_stamp *newest);
 
 /* redis_tier.c */
 extern void tki_redis_key(char *target, const tki_request *request);
@@ -354,7 +357,7 @@ extern bool tki_redis_find(tk_client *client, const tki_request *request, int64_
 extern void tki_redis_remember(tk_client *client, const tki_request *request, tki_stamp stamp,
 							   const tki_cached *cached);
 extern void tki_redis_forget(tk_client *client, const char *scope, const char *key,
-							 tki_stamp newest);
+							 const tki_stamp *newest);
 
 /* degrade.c */
 extern bool tki_may_degrade(const tk_client *client, const char *scope);

@@ -41,10 +41,11 @@ static const tki_statement listen = {
 typedef struct subject
 {
 	char		scope[MAX_SCOPE_BYTES + 1]; /* "" for signals */
-	int64_t		version;
+	int64_t		version;		/* -1: none was heard of */
 	int64_t		trusted_until;	/* on the monotonic clock, in ms */
 	int64_t		used_at;
-	int64_t		ttl;			/* of the scope in ms; 0: none, or never asked */
+	int64_t		ttl;			/* of the scope in ms; 0: none */
+	bool		ttl_known;
 } subject;
 
 struct tki_known
@@ -70,7 +71,10 @@ tki_known_make(void)
 	tki_known  *known = calloc(1, sizeof(tki_known));
 
 	if (known != NULL)
+	{
 		known->count = 1;		/* signals, which always keep their place */
+		known->subjects[0].version = -1;
+	}
 	return known;
 }
 
@@ -114,6 +118,7 @@ use_subject(tki_known *known, const char *scope, int64_t now)
 		known->last = place;
 		used = &known->subjects[place];
 		memset(used, 0, sizeof(*used));
+		used->version = -1;
 		strcpy(used->scope, scope);
 	}
 	used->used_at = now;
@@ -163,7 +168,7 @@ learn_clock(tk_client *client, int64_t epoch, int64_t clock, int64_t sent_at)
 static void
 learn_version(tk_client *client, subject *learned, int64_t version, int64_t sent_at)
 {
-	if (learned->version != version && learned->version != 0)
+	if (learned->version != version && learned->version >= 0)
 		client->metrics.invalidations++;
 	learned->version = version;
 	learned->trusted_until = sent_at + client->options.cache_recheck;
@@ -191,7 +196,7 @@ tki_forget_all(tk_client *client)
 		tki_cache_clear(client->cache);
 	client->metrics.invalidations++;
 	for (int i = 0; i < known->count; i++)
-		known->subjects[i].version = 0;
+		known->subjects[i].version = -1;
 	distrust_all(known);
 	known->heard = false;
 }
@@ -214,7 +219,7 @@ tki_known_stamp(const tk_client *client, const char *scope)
 
 	return (tki_stamp)
 	{
-		.epoch = client->known->epoch,.version = known != NULL ? known->version : 0
+		.epoch = client->known->epoch,.version = known != NULL ? known->version : -1
 	};
 }
 
@@ -232,8 +237,11 @@ receive_release(tk_client *client, const char *released)
 		if (strncmp(released, candidate->scope, length) != 0)
 			continue;
 		if (released[length] == '\n')
-			tki_forget_claim(client, candidate->scope, released + length + 1,
-							 candidate->version);
+		{
+			tki_stamp	newest = {.epoch = known->epoch,.version = candidate->version};
+
+			tki_forget_claim(client, candidate->scope, released + length + 1, &newest);
+		}
 		if (released[length] == '\n' || released[length] == '\0')
 			candidate->trusted_until = 0;
 	}
@@ -345,6 +353,7 @@ read_state(tk_client *client, const PGresult *result, subject *const *asked, int
 	{
 		learn_version(client, asked[i], versions[i], sent_at);
 		asked[i]->ttl = ttls[i];
+		asked[i]->ttl_known = true;
 	}
 	return true;
 }
@@ -512,6 +521,15 @@ tki_known_ttl(const tk_client *client, const char *scope)
 	subject    *known = find_subject(client->known, scope);
 
 	return known != NULL ? known->ttl : 0;
+}
+
+/* Not so when there are more scopes than have room: who comes and goes would be asked each time. */
+bool
+tki_known_needs_ttl(const tk_client *client, const char *scope)
+{
+	subject    *known = find_subject(client->known, scope);
+
+	return known != NULL && !known->ttl_known && client->known->count < MAX_SUBJECTS;
 }
 
 bool

@@ -401,3 +401,14 @@ tki_answer_time(const PGresult *result, int column, int64_t *answer)
 	*answer = tki_read_time(PQgetvalue(result, 0, column));
 	return true;
 }
+
+bool
+tki_answer_float8(const PGresult *result, int column, double *answer)
+{
+	int64_t		bits;
+
+	if (!tki_answer_int64(result, column, &bits))
+		return false;
+	memcpy(answer, &bits, sizeof(bits));
+	return true;
+}
