@@ -50,18 +50,31 @@ character_length(const unsigned char *p)
 	return 0;
 }
 
+/* Whole words without a high bit are passed over: most keys have nothing else. */
 bool
-tki_is_utf8(const char *text)
+tki_is_utf8(const char *text, size_t length)
 {
 	const unsigned char *p = (const unsigned char *) text;
+	const unsigned char *end = p + length;
 
-	while (*p != '\0')
+	while (p < end)
 	{
-		int			length = character_length(p);
+		uint64_t	word;
+		int			character;
 
-		if (length == 0)
+		if (end - p >= (ptrdiff_t) sizeof(word))
+		{
+			memcpy(&word, p, sizeof(word));
+			if ((word & UINT64_C(0x8080808080808080)) == 0)
+			{
+				p += sizeof(word);
+				continue;
+			}
+		}
+		character = *p < 0x80 ? 1 : character_length(p);
+		if (character == 0)
 			return false;
-		p += length;
+		p += character;
 	}
 	return true;
 }
@@ -85,7 +98,7 @@ check_text(tk_client *client, const char *text, const char *what, size_t limit,
 		tki_hint(client, "It has 1 to %zu bytes.", limit);
 		return false;
 	}
-	if (!tki_is_utf8(text))
+	if (!tki_is_utf8(text, length))
 	{
 		tki_fail(client, TK_ERROR_ARGUMENT, SQLSTATE_BAD_ENCODING, "%s is not valid UTF-8", what);
 		return false;

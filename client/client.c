@@ -80,7 +80,8 @@ tk_open(const tk_options *options)
 	client->options.spool_directory = NULL;
 	if (chosen.cache_entries < 0)
 		client->options.cache_entries = 0;
-	if (use_options(client, &chosen, reason, sizeof(reason)))
+	reason[0] = '\0';
+	if (tki_make_tiers(client) && use_options(client, &chosen, reason, sizeof(reason)))
 		return client;
 	if (reason[0] == '\0')
 	{
@@ -121,6 +122,9 @@ tk_close(tk_client *client)
 	tki_spool_close(client);
 	tki_policies_free(client);
 	tki_redis_free(client->redis);
+	free(client->cache);
+	free(client->known);
+	free(client->text);
 	free(client->conninfo);
 	free(client->application_name);
 	free(client);
@@ -190,12 +194,13 @@ tk_connection(tk_client *client)
 	return client != NULL && client->generation == tki_generation ? client->connection : NULL;
 }
 
+/* Also counts the time that the machine slept, while others may have released what is remembered. */
 int64_t
 tki_now_us(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(CLOCK_BOOTTIME, &now);
 	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 

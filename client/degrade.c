@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define HOUR		INT64_C(3600000)
 
@@ -51,15 +50,16 @@ struct tki_policy
 	char		scope[];
 };
 
-tk_outage_policy
-tki_policy_of(const tk_client *client, const char *scope)
+/* Whether the policy of a scope is TK_DEGRADE. */
+bool
+tki_may_degrade(const tk_client *client, const char *scope)
 {
 	for (const tki_policy *policy = client->policies; policy != NULL; policy = policy->next)
 	{
 		if (strcmp(policy->scope, scope) == 0)
-			return policy->policy;
+			return policy->policy == TK_DEGRADE;
 	}
-	return client->options.outage;
+	return client->options.outage == TK_DEGRADE;
 }
 
 int
@@ -119,11 +119,11 @@ tk_spooled(const tk_client *client)
 static int64_t
 clock_in_use(const tk_client *client)
 {
-	struct timespec now;
+	int64_t		low,
+				high;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	(void) client;
-	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	tki_known_clock(client, tki_now_ms(), &low, &high);
+	return high;
 }
 
 /* Whether this handle may go on where PostgreSQL failed it, or was not asked at all. */
@@ -151,7 +151,7 @@ tki_stays_degraded(tk_client *client, const tki_request *request)
 	bool		busy;
 
 	if (client->spool == NULL || client->metrics.spool_records == 0 ||
-		tki_policy_of(client, request->scope) != TK_DEGRADE || !may_go_on(client))
+		!tki_may_degrade(client, request->scope) || !may_go_on(client))
 		return false;
 	busy = spool_is_busy(client);
 	tki_clear_error(client);
@@ -168,7 +168,7 @@ tki_follows_spool(tk_client *client, const char *scope)
 {
 	if (client->spool == NULL || client->metrics.spool_records == 0 ||
 		client->transaction_lost || tki_in_transaction(client) ||
-		(scope != NULL && tki_policy_of(client, scope) != TK_DEGRADE))
+		(scope != NULL && !tki_may_degrade(client, scope)))
 		return true;
 	if (!spool_is_busy(client))
 	{
@@ -194,29 +194,14 @@ announce(tk_client *client)
 }
 
 /* The claim or signal that is being decided. */
-typedef struct decision
+typedef struct pending_request
 {
 	const tki_request *request;
 	int64_t		now;
 	int64_t		expires_at;
 	const tki_spool_file *file; /* its mark is of the next record there */
-} decision;
+} pending_request;
 
-/* In the spelling that the bots of old use, too. */
-static void
-print_redis_key(char *key, size_t size, bool is_signal, const char *first, const char *second)
-{
-	if (is_signal)
-		snprintf(key, size, "tradekeep:signal:%s:%s", first, second);
-	else if (strcmp(first, "candle") == 0)
-		snprintf(key, size, "candle:%s", second);
-	else if (strcmp(first, "publish") == 0)
-		snprintf(key, size, "signal:publish:%s", second);
-	else
-		snprintf(key, size, "tradekeep:claim:%s:%s", first, second);
-}
-
-#define REDIS_KEY_SIZE (32 + MAX_SCOPE_BYTES + MAX_KEY_BYTES)
 #define MARK_SIZE 128
 
 static void
@@ -231,41 +216,38 @@ print_mark(char mark[MARK_SIZE], const tki_spool_file *file, int64_t number, boo
 }
 
 static void
-remove_mark(tk_client *client, bool is_signal, const char *first, const char *second,
-			const char *mark)
+remove_mark(tk_client *client, const tki_request *request, const char *mark)
 {
-	char		key[REDIS_KEY_SIZE];
+	char		key[TKI_REDIS_KEY];
 	const char *zrem[] = {"ZREM", key, mark};
 	const char *eval[] = {"EVAL", unmark_script, "1", key, mark};
-	redisReply *reply;
 
-	print_redis_key(key, sizeof(key), is_signal, first, second);
-	reply = is_signal ? tki_redis_command(client, 3, zrem, NULL) :
-		tki_redis_command(client, 5, eval, NULL);
-	if (reply != NULL)
-		freeReplyObject(reply);
+	if (!tki_redis_usable(client))
+		return;
+	tki_redis_key(key, request);
+	freeReplyObject(request->is_signal ? tki_redis_command(client, 3, zrem, NULL) :
+					tki_redis_command(client, 5, eval, NULL));
 }
 
 /* What Redis still says of a record that PostgreSQL has by now. */
 void
 tki_unmark(tk_client *client, const tki_spool_file *file, const tki_record *record)
 {
-	bool		is_signal = record->operation == &tki_operations[TKI_OPERATION_SIGNAL];
 	int64_t		expires_at = tki_record_expiry(record);
-	const char *const *values = record->parameters.values;
+	tki_request request;
 	char		mark[MARK_SIZE];
 
-	if (expires_at == 0 || values[0] == NULL || values[1] == NULL || !tki_redis_usable(client))
+	if (!tki_record_request(record, &request))
 		return;
-	print_mark(mark, file, record->number, is_signal, record->at, expires_at);
-	remove_mark(client, is_signal, values[0], values[1], mark);
+	print_mark(mark, file, record->number, request.is_signal, record->at, expires_at);
+	remove_mark(client, &request, mark);
 }
 
 static redisReply *
-ask_redis(tk_client *client, const decision *decision, const char *mark)
+ask_redis(tk_client *client, const pending_request *pending, const char *mark)
 {
-	const tki_request *request = decision->request;
-	char		key[REDIS_KEY_SIZE];
+	const tki_request *request = pending->request;
+	char		key[TKI_REDIS_KEY];
 	char		now[24];
 	char		left[24];
 	char		price[32];
@@ -273,14 +255,11 @@ ask_redis(tk_client *client, const decision *decision, const char *mark)
 	const char *set[] = {"SET", key, mark, "NX", "PX", left};
 	const char *eval[] = {"EVAL", signal_script, "1", key, now, price, tolerance, mark, left};
 
-	snprintf(left, sizeof(left), "%" PRId64, decision->expires_at - decision->now);
+	snprintf(left, sizeof(left), "%" PRId64, pending->expires_at - pending->now);
+	tki_redis_key(key, request);
 	if (!request->is_signal)
-	{
-		print_redis_key(key, sizeof(key), false, request->scope, request->key);
 		return tki_redis_command(client, 6, set, NULL);
-	}
-	print_redis_key(key, sizeof(key), true, request->key, request->direction);
-	snprintf(now, sizeof(now), "%" PRId64, decision->now);
+	snprintf(now, sizeof(now), "%" PRId64, pending->now);
 	snprintf(price, sizeof(price), "%.17g", request->price);
 	snprintf(tolerance, sizeof(tolerance), "%.17g", request->tolerance);
 	return tki_redis_command(client, 9, eval, NULL);
@@ -299,45 +278,46 @@ read_sent(const redisReply *reply, tk_sent_signal *sent)
 	sent->price = strtod(reply->element[1]->str, NULL);
 }
 
-typedef enum ruling
+typedef enum redis_verdict
 {
 	GRANTED, TAKEN, SILENT
-} ruling;
+} redis_verdict;
 
-static ruling
-let_redis_decide(tk_client *client, const decision *decision, const char *mark,
+static redis_verdict
+let_redis_decide(tk_client *client, const pending_request *pending, const char *mark,
 				 tk_sent_signal *sent)
 {
 	locale_t	before;
 	locale_t	c = tki_enter_c_locale(&before);
-	redisReply *reply = ask_redis(client, decision, mark);
-	ruling		ruling = TAKEN;
+	redisReply *reply = ask_redis(client, pending, mark);
+	redis_verdict verdict = TAKEN;
 
 	if (reply == NULL || reply->type == REDIS_REPLY_ERROR)
-		ruling = SILENT;
-	else if (decision->request->is_signal)
+		verdict = SILENT;
+	else if (pending->request->is_signal)
 	{
 		if (reply->type == REDIS_REPLY_NIL)
-			ruling = GRANTED;
+			verdict = GRANTED;
 		else
 			read_sent(reply, sent);
 	}
 	else if (reply->type == REDIS_REPLY_STATUS)
-		ruling = GRANTED;
-	if (reply != NULL)
-		freeReplyObject(reply);
+		verdict = GRANTED;
+	freeReplyObject(reply);
 	tki_leave_c_locale(c, before);
-	return ruling;
+	return verdict;
 }
 
 /* How long the claim lives, in ms; 0 when nobody said so. */
 static int64_t
-ttl_of(const tki_request *request, int64_t now)
+ttl_of(const tk_client *client, const tki_request *request, int64_t now)
 {
+	int64_t		known = request->is_signal ? 0 : tki_known_ttl(client, request->scope);
+
 	if (request->expires_at != 0)
 		return request->expires_at - now;
-	if (request->ttl != 0)
-		return request->ttl;
+	if (request->ttl != 0 || known != 0)
+		return request->ttl != 0 ? request->ttl : known;
 	if (strcmp(request->scope, "candle") == 0)
 		return HOUR;
 	if (request->is_signal || strcmp(request->scope, "publish") == 0)
@@ -347,12 +327,12 @@ ttl_of(const tki_request *request, int64_t now)
 
 /* The parameters of the record; `text` keeps what they point to. */
 static const tki_operation *
-fill_record(const decision *decision, tki_parameters *parameters, char text[MARK_SIZE])
+fill_record(const pending_request *pending, tki_parameters *parameters, char text[MARK_SIZE])
 {
-	const tki_request *request = decision->request;
+	const tki_request *request = pending->request;
 
-	snprintf(text, MARK_SIZE, "{\"degraded\": \"%s:%" PRId64 "\"}", decision->file->id,
-			 decision->file->last + 1);
+	snprintf(text, MARK_SIZE, "{\"degraded\": \"%s:%" PRId64 "\"}", pending->file->id,
+			 pending->file->last + 1);
 	tki_put_text(parameters, request->is_signal ? request->key : request->scope);
 	tki_put_text(parameters, request->is_signal ? request->direction : request->key);
 	if (request->is_signal)
@@ -360,7 +340,7 @@ fill_record(const decision *decision, tki_parameters *parameters, char text[MARK
 		tki_put_float8(parameters, request->price);
 		tki_put_float8(parameters, request->tolerance);
 	}
-	tki_put_interval(parameters, decision->expires_at - decision->now);
+	tki_put_interval(parameters, pending->expires_at - pending->now);
 	tki_put_text(parameters, request->data != NULL ? request->data : text);
 	return &tki_operations[request->is_signal ? TKI_OPERATION_SIGNAL : TKI_OPERATION_CLAIM];
 }
@@ -370,41 +350,50 @@ fill_record(const decision *decision, tki_parameters *parameters, char text[MARK
  * kept.  Nothing of it is left then.
  */
 static bool
-grant(tk_client *client, const decision *decision, tk_sent_signal *sent, tk_verdict *verdict,
+grant(tk_client *client, const pending_request *pending, tk_sent_signal *sent, tk_verdict *verdict,
 	  tk_tier *tier)
 {
-	const tki_request *request = decision->request;
+	const tki_request *request = pending->request;
 	bool		unknown = client->error == TK_ERROR_UNKNOWN_OUTCOME;
 	tki_parameters parameters = {.count = 0};
 	const tki_operation *operation;
 	char		text[MARK_SIZE];
 	char		mark[MARK_SIZE];
 	tki_grant  *kept;
-	ruling		ruling;
+	redis_verdict said;
 
-	operation = fill_record(decision, &parameters, text);
-	print_mark(mark, decision->file, decision->file->last + 1, request->is_signal, decision->now,
-			   decision->expires_at);
+	operation = fill_record(pending, &parameters, text);
+	print_mark(mark, pending->file, pending->file->last + 1, request->is_signal, pending->now,
+			   pending->expires_at);
 	if (!tki_record_check(client, operation, &parameters))
 		return false;
-	kept = tki_grant_add(client, request, decision->now, decision->expires_at);
+	kept = tki_grant_add(client, request, pending->now, pending->expires_at);
 	if (kept == NULL)
 	{
 		tki_fail(client, TK_ERROR_MEMORY, "", "out of memory");
 		return false;
 	}
-	ruling = let_redis_decide(client, decision, mark, sent);
-	*tier = ruling == SILENT ? TK_TIER_MEMORY : TK_TIER_REDIS;
-	*verdict = ruling == TAKEN ? TK_DUPLICATE : TK_CLAIMED;
-	if (ruling != TAKEN &&
-		tki_spool_append(client, operation, &parameters, decision->now, unknown))
+	said = let_redis_decide(client, pending, mark, sent);
+	*tier = said == SILENT ? TK_TIER_MEMORY : TK_TIER_REDIS;
+	*verdict = said == TAKEN ? TK_DUPLICATE : TK_CLAIMED;
+	if (said != TAKEN &&
+		tki_spool_append(client, operation, &parameters, pending->now, unknown))
 		return true;
 	kept->expires_at = 0;		/* as if it never was */
-	if (ruling == TAKEN)
+	if (said == TAKEN)
 		return true;
-	if (tki_redis_usable(client))
-		remove_mark(client, request->is_signal, parameters.values[0], parameters.values[1], mark);
+	remove_mark(client, request, mark);
 	return false;
+}
+
+static tk_sent_signal
+sent_signal(int64_t signal_id, double price, int64_t sent_at, int64_t expires_at)
+{
+	tk_sent_signal sent = {
+		.signal_id = signal_id,.price = price,.sent_at = sent_at,.expires_at = expires_at
+	};
+
+	return sent;
 }
 
 /*
@@ -415,17 +404,18 @@ tk_verdict
 tki_degrade(tk_client *client, const tki_request *request, tk_sent_signal *sent,
 			tk_answer *answer)
 {
-	decision	decision = {.request = request,.now = clock_in_use(client)};
+	pending_request pending = {.request = request,.now = clock_in_use(client)};
 	tk_sent_signal found = {0};
 	const tki_grant *own;
+	tki_cached	cached;
 	tk_verdict	verdict = TK_DUPLICATE;
 	tk_tier		tier = TK_TIER_MEMORY;
 	int64_t		ttl;
 
-	if (tki_policy_of(client, request->scope) != TK_DEGRADE || !may_go_on(client))
+	if (!tki_may_degrade(client, request->scope) || !may_go_on(client))
 		return tki_verdict_of_failure(client);
 	announce(client);
-	ttl = ttl_of(request, decision.now);
+	ttl = ttl_of(client, request, pending.now);
 	if (request->key == NULL || ttl <= 0)
 	{
 		tki_fail(client, client->error != TK_OK ? client->error : TK_ERROR_CONNECTION,
@@ -434,19 +424,17 @@ tki_degrade(tk_client *client, const tki_request *request, tk_sent_signal *sent,
 		tki_hint(client, "In degraded mode, give a ttl to claims in scopes of your own.");
 		return TK_UNAVAILABLE;
 	}
-	decision.expires_at = decision.now + ttl;
-	own = tki_grant_find(client, request, decision.now);
+	pending.expires_at = pending.now + ttl;
+	own = tki_grant_find(client, request, pending.now);
 	if (own != NULL)
-		found = (tk_sent_signal){
-			0, own->price, own->at, own->expires_at
-		};
-	else if ((decision.file = tki_spool_own(client)) == NULL ||
-			 !grant(client, &decision, &found, &verdict, &tier))
+		found = sent_signal(0, own->price, own->at, own->expires_at);
+	else if (tki_remembered(client, request, pending.now, &cached))
+		found = sent_signal(cached.signal_id, cached.price, cached.sent_at, cached.expires_at);
+	else if ((pending.file = tki_spool_own(client)) == NULL ||
+			 !grant(client, &pending, &found, &verdict, &tier))
 		return tki_verdict_of_failure(client);
 	if (verdict == TK_CLAIMED)
-		found = (tk_sent_signal){
-			0, request->price, decision.now, decision.expires_at
-		};
+		found = sent_signal(0, request->price, pending.now, pending.expires_at);
 	if (sent != NULL)
 		*sent = found;
 	if (answer != NULL)
@@ -463,7 +451,7 @@ static bool
 is_repeatable(const tki_statement *statement, const tki_parameters *parameters)
 {
 	if (statement == &tki_add_trade_statement)
-		return strcmp(parameters->values[parameters->count - 1], "f") == 0;	/* replace */
+		return strcmp(parameters->values[parameters->count - 1], "f") == 0; /* replace */
 
 	/* Closed now, and again at another time, is a conflict. */
 	return statement != &tki_close_trade_statement || parameters->values[3] != NULL;

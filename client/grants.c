@@ -9,7 +9,6 @@
  */
 #include "spool.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -25,35 +24,37 @@ struct tki_grants
 };
 
 /* What is looked for, and what is kept: scope and key, or symbol and direction. */
-typedef struct subject
+typedef struct grant_subject
 {
 	const char *first;
 	const char *second;
 	bool		is_signal;
 	double		price;
-} subject;
+} grant_subject;
 
-static subject
+static grant_subject
 subject_of_request(const tki_request *request)
 {
-	return (subject){
-		request->is_signal ? request->key : request->scope,
-		request->is_signal ? request->direction : request->key,
-		request->is_signal, request->is_signal ? request->price : 0
+	grant_subject subject = {
+		.first = request->is_signal ? request->key : request->scope,
+		.second = request->is_signal ? request->direction : request->key,
+		.is_signal = request->is_signal,.price = request->is_signal ? request->price : 0
 	};
+
+	return subject;
 }
 
 /* Multiplies to 128 bits and folds them. */
 static uint64_t
 mix(uint64_t a, uint64_t b)
 {
-	unsigned __int128 product = (unsigned __int128) a * b;
+	unsigned	__int128 product = (unsigned __int128) a * b;
 
 	return (uint64_t) product ^ (uint64_t) (product >> 64);
 }
 
 static uint64_t
-hash_subject(const tki_grants *grants, const subject *wanted)
+hash_subject(const tki_grants *grants, const grant_subject *wanted)
 {
 	uint64_t	hash = grants->seed ^ wanted->is_signal;
 
@@ -111,12 +112,14 @@ make_room(tki_grants *grants, int64_t now)
 	return true;
 }
 
-static tki_grant *
-add(tk_client *client, const subject *added, int64_t at, int64_t expires_at)
+/* Null when there is no memory.  Whoever takes it back sets expires_at to 0. */
+tki_grant *
+tki_grant_add(tk_client *client, const tki_request *request, int64_t at, int64_t expires_at)
 {
+	grant_subject added = subject_of_request(request);
 	tki_grants *grants = client->grants;
-	size_t		first_size = strlen(added->first) + 1;
-	size_t		second_size = strlen(added->second) + 1;
+	size_t		first_size = strlen(added.first) + 1;
+	size_t		second_size = strlen(added.second) + 1;
 	tki_grant  *grant;
 
 	if (grants == NULL)
@@ -130,46 +133,27 @@ add(tk_client *client, const subject *added, int64_t at, int64_t expires_at)
 	if (!make_room(grants, at) ||
 		(grant = malloc(sizeof(*grant) + first_size + second_size)) == NULL)
 		return NULL;
-	grant->hash = hash_subject(grants, added);
+	grant->hash = hash_subject(grants, &added);
 	grant->at = at;
 	grant->expires_at = expires_at;
-	grant->is_signal = added->is_signal;
-	grant->price = added->price;
-	memcpy(grant->name, added->first, first_size);
-	memcpy(grant->name + first_size, added->second, second_size);
+	grant->is_signal = added.is_signal;
+	grant->price = added.price;
+	memcpy(grant->name, added.first, first_size);
+	memcpy(grant->name + first_size, added.second, second_size);
 	grant->next = grants->buckets[grant->hash & grants->mask];
 	grants->buckets[grant->hash & grants->mask] = grant;
 	grants->count++;
 	return grant;
 }
 
-/* Null when there is no memory.  Whoever takes it back sets expires_at to 0. */
-tki_grant *
-tki_grant_add(tk_client *client, const tki_request *request, int64_t at, int64_t expires_at)
-{
-	subject		added = subject_of_request(request);
-
-	return add(client, &added, at, expires_at);
-}
-
 /* Adds what a record grants, if anything; false when there is no memory. */
 bool
 tki_grant_record(tk_client *client, const tki_record *record)
 {
-	int64_t		expires_at = tki_record_expiry(record);
-	const char *const *values = record->parameters.values;
-	subject		added = {.first = values[0],.second = values[1]};
-	uint64_t	bits;
+	tki_request request;
 
-	if (expires_at == 0 || values[0] == NULL || values[1] == NULL)
-		return true;
-	if (record->operation == &tki_operations[TKI_OPERATION_SIGNAL])
-	{
-		added.is_signal = true;
-		bits = values[SIGNAL_PRICE] != NULL ? tki_read_uint64(values[SIGNAL_PRICE]) : 0;
-		memcpy(&added.price, &bits, sizeof(bits));
-	}
-	return add(client, &added, record->at, expires_at) != NULL;
+	return !tki_record_request(record, &request) ||
+		tki_grant_add(client, &request, record->at, tki_record_expiry(record)) != NULL;
 }
 
 /* A live grant of what is requested, of signals one within tolerance; or null. */
@@ -177,7 +161,7 @@ const tki_grant *
 tki_grant_find(const tk_client *client, const tki_request *request, int64_t now)
 {
 	const tki_grants *grants = client->grants;
-	subject		wanted = subject_of_request(request);
+	grant_subject wanted = subject_of_request(request);
 	uint64_t	hash;
 
 	if (grants == NULL)
@@ -189,8 +173,7 @@ tki_grant_find(const tk_client *client, const tki_request *request, int64_t now)
 		if (grant->hash == hash && grant->is_signal == wanted.is_signal &&
 			grant->expires_at > now && strcmp(grant->name, wanted.first) == 0 &&
 			strcmp(grant->name + strlen(grant->name) + 1, wanted.second) == 0 &&
-			(!wanted.is_signal ||
-			 fabs(wanted.price - grant->price) <= request->tolerance * grant->price))
+			tki_near(request, grant->price))
 			return grant;
 	}
 	return NULL;

@@ -70,8 +70,6 @@ typedef enum chunk_outcome
 	FAILED						/* try again later */
 } chunk_outcome;
 
-typedef tki_replayed chunk;
-
 /* A record of the file, or a line that is none. */
 typedef struct next_record
 {
@@ -82,7 +80,7 @@ typedef struct next_record
 
 /* Reads the line behind a chunk.  A damaged one has the number that it must have had. */
 static bool
-read_next(tk_client *client, const tki_spool_file *file, const chunk *chunk, next_record *next)
+read_next(tk_client *client, const tki_spool_file *file, const tki_replayed *chunk, next_record *next)
 {
 	tki_line_status status = tki_spool_read(client->spool, file, chunk->offset, &next->line);
 
@@ -100,10 +98,11 @@ read_next(tk_client *client, const tki_spool_file *file, const chunk *chunk, nex
 }
 
 static void
-include(chunk *chunk, const next_record *next)
+include(tki_replayed *chunk, const next_record *next)
 {
 	chunk->offset = next->line.next;
-	chunk->number = next->record.number;
+	if (next->whole)
+		chunk->number = next->record.number;
 	chunk->records++;
 }
 
@@ -126,7 +125,7 @@ is_collision(tk_client *client, const tki_spool_file *file, const tki_record *re
 			 const PGresult *result)
 {
 	const char *const *values = record->parameters.values;
-	int64_t		others = tki_read_timestamp(PQgetvalue(result, 0, 1));
+	int64_t		others = tki_read_time(PQgetvalue(result, 0, 1));
 	char		granted_at[32];
 	char		claimed_at[32];
 
@@ -143,7 +142,7 @@ is_collision(tk_client *client, const tki_spool_file *file, const tki_record *re
 
 /* Runs a record's statement; false with the error set. */
 static bool
-apply(tk_client *client, const tki_spool_file *file, const tki_record *record, chunk *chunk)
+apply(tk_client *client, const tki_spool_file *file, const tki_record *record, tki_replayed *chunk)
 {
 	PGresult   *result = tki_execute(client, record->operation->statement, &record->parameters);
 
@@ -211,7 +210,7 @@ tell(tk_client *client, const tki_statement *statement, const tki_spool_file *fi
 
 /* Goes past what was taken over earlier, by whomever. */
 static bool
-skip(tk_client *client, const tki_spool_file *file, int64_t position, chunk *chunk)
+skip(tk_client *client, const tki_spool_file *file, int64_t position, tki_replayed *chunk)
 {
 	while (chunk->offset < file->end)
 	{
@@ -233,7 +232,7 @@ skip(tk_client *client, const tki_spool_file *file, int64_t position, chunk *chu
 /* Applies up to `limit` records, until the deadline. */
 static chunk_outcome
 apply_records(tk_client *client, const tki_spool_file *file, int64_t limit, int64_t deadline,
-			  chunk *chunk)
+			  tki_replayed *chunk)
 {
 	int64_t		end = chunk->records + limit;
 
@@ -260,7 +259,7 @@ apply_records(tk_client *client, const tki_spool_file *file, int64_t limit, int6
 
 /* Keeps the next record beside the file instead of applying it. */
 static chunk_outcome
-reject_record(tk_client *client, const tki_spool_file *file, chunk *chunk)
+reject_record(tk_client *client, const tki_spool_file *file, tki_replayed *chunk)
 {
 	next_record next;
 	bool		kept;
@@ -308,10 +307,38 @@ count_sent(tk_client *client, tki_spool_file *file, int64_t position)
 	memset(&file->sent, 0, sizeof(file->sent));
 }
 
+/* Takes what Redis still says of the records up to there out of it. */
+static void
+unmark(tk_client *client, const tki_spool_file *file, const tki_replayed *done)
+{
+	tki_replayed chunk = {.offset = file->offset,.number = file->position};
+	next_record next;
+
+	while (chunk.offset < done->offset && tki_redis_usable(client) &&
+		   read_next(client, file, &chunk, &next))
+	{
+		if (next.whole)
+			tki_unmark(client, file, &next.record);
+		include(&chunk, &next);
+		tki_record_free(&next.record);
+	}
+}
+
+/* PostgreSQL has the records up to there. */
+static void
+settle(tk_client *client, tki_spool_file *file, const tki_replayed *done)
+{
+	unmark(client, file, done);
+	file->offset = done->offset;
+	file->position = done->number;
+	file->records -= done->records;
+	tki_spool_count(client);
+}
+
 /* One transaction, without its end.  *done is where it came to. */
 static chunk_outcome
 fill_chunk(tk_client *client, tki_spool_file *file, int64_t limit, int64_t deadline, bool reject,
-		   chunk *done)
+		   tki_replayed *done)
 {
 	int64_t		position;
 	chunk_outcome outcome;
@@ -321,9 +348,7 @@ fill_chunk(tk_client *client, tki_spool_file *file, int64_t limit, int64_t deadl
 	count_sent(client, file, position);
 	if (!skip(client, file, position, done))
 		return FAILED;
-	file->records -= done->records;
-	file->offset = done->offset;
-	file->position = done->number;
+	settle(client, file, done);
 	done->records = 0;
 	outcome = reject ? reject_record(client, file, done) :
 		apply_records(client, file, limit, deadline, done);
@@ -335,13 +360,13 @@ fill_chunk(tk_client *client, tki_spool_file *file, int64_t limit, int64_t deadl
 
 static chunk_outcome
 run_chunk(tk_client *client, tki_spool_file *file, int64_t limit, int64_t deadline, bool reject,
-		  chunk *done)
+		  tki_replayed *done)
 {
 	chunk_outcome outcome;
 
-	*done = (chunk){
-		.offset = file->offset,.number = file->position
-	};
+	memset(done, 0, sizeof(*done));
+	done->offset = file->offset;
+	done->number = file->position;
 	outcome = fill_chunk(client, file, limit, deadline, reject, done);
 	if (outcome == DONE)
 	{
@@ -358,23 +383,6 @@ run_chunk(tk_client *client, tki_spool_file *file, int64_t limit, int64_t deadli
 	return outcome;
 }
 
-/* Takes what Redis still says of these records out of it. */
-static void
-unmark(tk_client *client, const tki_spool_file *file, const chunk *done)
-{
-	chunk		chunk = {.offset = file->offset,.number = file->position};
-	next_record next;
-
-	while (chunk.offset < done->offset && tki_redis_usable(client) &&
-		   read_next(client, file, &chunk, &next))
-	{
-		if (next.whole)
-			tki_unmark(client, file, &next.record);
-		include(&chunk, &next);
-		tki_record_free(&next.record);
-	}
-}
-
 /* Takes a chunk, and rejects what PostgreSQL refuses of it; false with the error set. */
 static bool
 take_chunk(tk_client *client, tki_spool_file *file, int64_t limit, int64_t deadline)
@@ -383,18 +391,14 @@ take_chunk(tk_client *client, tki_spool_file *file, int64_t limit, int64_t deadl
 
 	for (;;)
 	{
-		chunk		done;
+		tki_replayed done;
 		chunk_outcome outcome = run_chunk(client, file, limit, deadline, reject, &done);
 
 		if (outcome == FAILED)
 			return false;
 		if (outcome == DONE)
 		{
-			unmark(client, file, &done);
-			file->offset = done.offset;
-			file->position = done.number;
-			file->records -= done.records;
-			tki_spool_count(client);
+			settle(client, file, &done);
 			return true;
 		}
 

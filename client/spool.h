@@ -112,7 +112,7 @@ typedef enum tki_operation_id
 	TKI_OPERATION_TRADE,
 	TKI_OPERATION_CLOSE_TRADE,
 	TKI_OPERATIONS
-} tki_operation_id;
+}			tki_operation_id;
 
 /* Parameters of the statements that replay claims and signals. */
 enum
@@ -145,6 +145,7 @@ extern char *tki_record_line(const tki_operation *operation, const tki_parameter
 extern tki_record_status tki_record_read(const char *line, size_t length, tki_record *record);
 extern void tki_record_free(tki_record *record);
 extern int64_t tki_record_expiry(const tki_record *record);
+extern bool tki_record_request(const tki_record *record, tki_request *request);
 extern locale_t tki_enter_c_locale(locale_t *before);
 extern void tki_leave_c_locale(locale_t c, locale_t before);
 

@@ -54,19 +54,19 @@ static const tki_statement signal_statement = {
 const tki_operation tki_operations[TKI_OPERATIONS] = {
 	[TKI_OPERATION_CLAIM] = {"claim", &claim_statement, 4, {"scope", "key", "ttl", "data", "at"}},
 	[TKI_OPERATION_SIGNAL] = {"signal", &signal_statement, 6,
-		{"symbol", "direction", "price", "tolerance", "ttl", "data", "at"}},
+	{"symbol", "direction", "price", "tolerance", "ttl", "data", "at"}},
 	[TKI_OPERATION_CANDLES] = {"candles", &tki_upsert_candles_statement, -1,
-		{"symbol", "timeframe", "count", "ts", "open", "high", "low", "close", "volume", "closed"}},
+	{"symbol", "timeframe", "count", "ts", "open", "high", "low", "close", "volume", "closed"}},
 	[TKI_OPERATION_SYMBOLS] = {"symbols", &tki_upsert_symbols_statement, -1,
-		{"symbols", "timeframe", "count", "ts", "open", "high", "low", "close", "volume", "closed"}},
+	{"symbols", "timeframe", "count", "ts", "open", "high", "low", "close", "volume", "closed"}},
 	[TKI_OPERATION_KLINES] = {"klines", &tki_ingest_klines_statement, 3,
-		{"messages", "symbol", "timeframe", "at"}},
+	{"messages", "symbol", "timeframe", "at"}},
 	[TKI_OPERATION_TRADE] = {"trade", &tki_add_trade_statement, -1,
 		{"bot", "trade_id", "strategy", "symbol", "side", "quantity", "entry_price", "exit_price",
 			"leverage", "fee", "opened_at", "closed_at", "pnl", "pnl_ratio", "exit_reason", "data",
 	"replace"}},
 	[TKI_OPERATION_CLOSE_TRADE] = {"close_trade", &tki_close_trade_statement, 3,
-		{"bot", "trade_id", "exit_price", "closed_at", "fee", "exit_reason"}},
+	{"bot", "trade_id", "exit_price", "closed_at", "fee", "exit_reason"}},
 };
 
 /* Null for a statement that no record stands for. */
@@ -92,9 +92,11 @@ typedef struct element_reader
 static element_reader
 read_elements(const char *array)
 {
-	return (element_reader){
-		array + 20, tki_read_uint32(array + 12), tki_read_uint32(array + 8)
+	element_reader reader = {
+		.next = array + 20,.left = tki_read_uint32(array + 12),.type = tki_read_uint32(array + 8)
 	};
+
+	return reader;
 }
 
 static const char *
@@ -113,7 +115,7 @@ check_text(tk_client *client, const char *name, const char *text, bool is_json)
 {
 	cJSON	   *json;
 
-	if (!tki_is_utf8(text))
+	if (!tki_is_utf8(text, strlen(text)))
 	{
 		tki_fail(client, TK_ERROR_ARGUMENT, SQLSTATE_BAD_ENCODING, "%s is not valid UTF-8", name);
 		return false;
@@ -214,7 +216,7 @@ write_value(const char *value, size_t length, Oid type)
 		case OID_INTERVAL:
 			return write_integer((int64_t) tki_read_uint64(value) / 1000);
 		case OID_TIMESTAMPTZ:
-			return write_integer(tki_read_timestamp(value));
+			return write_integer(tki_read_time(value));
 		case OID_FLOAT8:
 			bits = tki_read_uint64(value);
 			memcpy(&number, &bits, sizeof(number));
@@ -316,7 +318,7 @@ tki_record_line(const tki_operation *operation, const tki_parameters *parameters
 	locale_t	before;
 	locale_t	c = tki_enter_c_locale(&before);
 	cJSON	   *json = c != (locale_t) 0 ?
-		write_record(operation, parameters, number, at, unknown) : NULL;
+	write_record(operation, parameters, number, at, unknown) : NULL;
 	char	   *text = json != NULL ? cJSON_PrintUnformatted(json) : NULL;
 	char	   *line = NULL;
 
@@ -610,9 +612,32 @@ int64_t
 tki_record_expiry(const tki_record *record)
 {
 	int			ttl = record->operation == &tki_operations[TKI_OPERATION_CLAIM] ? CLAIM_TTL :
-		record->operation == &tki_operations[TKI_OPERATION_SIGNAL] ? SIGNAL_TTL : -1;
+	record->operation == &tki_operations[TKI_OPERATION_SIGNAL] ? SIGNAL_TTL : -1;
 
 	if (ttl < 0 || record->parameters.values[ttl] == NULL)
 		return 0;
 	return record->at + (int64_t) tki_read_uint64(record->parameters.values[ttl]) / 1000;
+}
+
+/* The claim or signal that a record grants; false for what is no grant. */
+bool
+tki_record_request(const tki_record *record, tki_request *request)
+{
+	const char *const *values = record->parameters.values;
+	uint64_t	bits;
+
+	if (tki_record_expiry(record) == 0 || values[0] == NULL || values[1] == NULL)
+		return false;
+	memset(request, 0, sizeof(*request));
+	request->is_signal = record->operation == &tki_operations[TKI_OPERATION_SIGNAL];
+	request->scope = request->is_signal ? "signal" : values[CLAIM_SCOPE];
+	request->key = request->is_signal ? values[SIGNAL_SYMBOL] : values[CLAIM_KEY];
+	if (!request->is_signal)
+		return true;
+	request->direction = values[SIGNAL_DIRECTION];
+	if (values[SIGNAL_PRICE] == NULL)
+		return false;
+	bits = tki_read_uint64(values[SIGNAL_PRICE]);
+	memcpy(&request->price, &bits, sizeof(bits));
+	return true;
 }

@@ -44,11 +44,13 @@ tki_read_uint64(const char *data)
 	return be64toh(value);
 }
 
-/* In milliseconds since 1970; the rest of one is cut off. */
+/* A time of the server's in ms since 1970, rounded down. */
 int64_t
-tki_read_timestamp(const char *data)
+tki_read_time(const char *data)
 {
-	return (int64_t) tki_read_uint64(data) / 1000 + SERVER_EPOCH;
+	int64_t		us = (int64_t) tki_read_uint64(data);
+
+	return us / 1000 - (us % 1000 < 0) + SERVER_EPOCH;
 }
 
 static uint64_t
@@ -150,6 +152,13 @@ tki_array_start(tki_array *array, Oid type, size_t count, size_t payload)
 		write_uint32(array->data + 4 * i, header[i]);
 	array->size = sizeof(header);
 	return true;
+}
+
+/* Fewer elements than there was room for. */
+void
+tki_array_set_count(tki_array *array, uint32_t count)
+{
+	write_uint32(array->data + 12, count);
 }
 
 void
