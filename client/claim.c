@@ -227,6 +227,8 @@ claim_keys(tk_client *client, const char *scope, const char *const *keys, size_t
 	}
 	if (count == 0)
 		return true;
+	if (!tki_follows_spool(client, scope))
+		return false;
 	if (!tki_array_start(&array, OID_TEXT, count, bytes))
 	{
 		tki_fail(client, TK_ERROR_MEMORY, "", "out of memory");
@@ -265,7 +267,8 @@ ask(tk_client *client, const tki_statement *statement, const char *scope, const 
 	bool		yes;
 
 	if (!tki_enter(client) || !tki_check_scope(client, scope) ||
-		!tki_check_key(client, key, "key"))
+		!tki_check_key(client, key, "key") ||
+		(statement->access == TKI_WRITE && !tki_follows_spool(client, scope)))
 		return -1;
 	tki_put_text(&parameters, scope);
 	tki_put_text(&parameters, key);
