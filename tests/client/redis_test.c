@@ -40,7 +40,7 @@ static tk_client *
 open_redis(const char *url, int timeout)
 {
 	tk_options	options = {.database_url = "host=/nonexistent",.redis_url = url,
-		.redis_timeout = timeout,.log = keep_message};
+	.redis_timeout = timeout,.log = keep_message};
 	tk_client  *client = tk_open(&options);
 
 	warnings = 0;
@@ -120,7 +120,7 @@ static void
 check_answers(const char *url, const char *password, int db)
 {
 	tk_options	options = {.redis_url = url,.redis_password = password,.redis_db = db,
-		.redis_timeout = ENOUGH,.log = keep_message};
+	.redis_timeout = ENOUGH,.log = keep_message};
 	tk_client  *client = tk_open(&options);
 
 	if (!CHECK(strcmp(ask(client, "SET", "where", url), "OK") == 0))
@@ -184,6 +184,7 @@ static void
 test_standstill(redis_server *server)
 {
 	tk_client  *client = open_redis(server->url, SHORT);
+	const char *get[] = {"GET", "a"};
 	int			calls = 0;
 
 	CHECK_TEXT(ask(client, "SET", "a", "of a"), "OK");
@@ -196,7 +197,7 @@ test_standstill(redis_server *server)
 	/* While the breaker is open nobody is asked, and nothing is said of the failing probes. */
 	while (client->metrics.redis_failures < 4)
 	{
-		if (tki_redis_command(client, 2, (const char *[]) {"GET", "a"}, NULL) != NULL)
+		if (tki_redis_command(client, 2, get, NULL) != NULL)
 			CHECK(!"a server that stands still answers");
 		calls++;
 	}
@@ -394,11 +395,12 @@ static void
 test_sizes(redis_server *server)
 {
 	tk_client  *client = open_redis(server->url, ENOUGH);
+	const char *get[] = {"GET", "long"};
 	const char *range[] = {"LRANGE", "list", "0", "-1"};
 	redisReply *reply;
 
 	CHECK_TEXT(redis_value(server, "SETRANGE long 900000 x"), "900001");
-	reply = tki_redis_command(client, 2, (const char *[]) {"GET", "long"}, NULL);
+	reply = tki_redis_command(client, 2, get, NULL);
 	if (CHECK(reply != NULL))
 		CHECK_INT(reply->len, 900001);
 	freeReplyObject(reply);
