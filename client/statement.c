@@ -307,6 +307,7 @@ tki_execute(tk_client *client, const tki_statement *statement, const tki_paramet
 			return NULL;
 		if (client->last_use == 0)
 			now = tki_now_ms(); /* connecting took its own time */
+		tki_known_drain(client);
 		client->last_use = now;
 		in_transaction = tki_in_transaction(client);
 		outcome = attempt(client, statement, parameters, now + client->options.call_timeout,
@@ -388,5 +389,26 @@ tki_answer_int64(const PGresult *result, int column, int64_t *answer)
 		PQgetlength(result, 0, column) != 8)
 		return false;
 	*answer = (int64_t) tki_read_uint64(PQgetvalue(result, 0, column));
+	return true;
+}
+
+/* The same of a timestamptz, in ms since 1970. */
+bool
+tki_answer_time(const PGresult *result, int column, int64_t *answer)
+{
+	if (!tki_answer_int64(result, column, answer))
+		return false;
+	*answer = tki_read_time(PQgetvalue(result, 0, column));
+	return true;
+}
+
+bool
+tki_answer_float8(const PGresult *result, int column, double *answer)
+{
+	int64_t		bits;
+
+	if (!tki_answer_int64(result, column, &bits))
+		return false;
+	memcpy(answer, &bits, sizeof(bits));
 	return true;
 }

@@ -102,8 +102,8 @@ typedef struct tk_options
 
 	/* Tiers in front of PostgreSQL: they only ever answer "duplicate". */
 	int			cache_entries;	/* claims remembered in process memory; 1000, negative: none */
-	int			cache_recheck;	/* ms a remembered claim is trusted without asking PostgreSQL whether
-								 * anything was released; 1000 */
+	int			cache_recheck;	/* ms a remembered claim is trusted without asking PostgreSQL
+								 * whether anything was released; 1000 */
 	const char *redis_url;		/* redis://[user[:password]@]host[:port][/db], unix:///path[?db=n];
 								 * null: no Redis */
 	const char *redis_password; /* wins over the URL's; null: the URL's */
@@ -111,9 +111,10 @@ typedef struct tk_options
 	int			redis_timeout;	/* ms to connect, and for an answer; 250 */
 
 	/* Outages */
-	tk_outage_policy outage;	/* of scopes without one of their own, candles and trades; TK_REFUSE */
-	const char *spool_directory;	/* where TK_DEGRADE keeps its spool: on a disk that outlives the
-									 * process, of this user alone; null: TK_DEGRADE is refused */
+	tk_outage_policy outage;	/* of scopes without one of their own, candles and trades;
+								 * TK_REFUSE */
+	const char *spool_directory;	/* where TK_DEGRADE keeps its spool: on a disk that outlives
+									 * the process, of this user alone; null: TK_DEGRADE is refused */
 	int64_t		spool_limit;	/* bytes of this handle's spool; 64 MB */
 
 	/* Where a call says 0 */
@@ -219,7 +220,7 @@ typedef struct tk_signal
 	double		tolerance;		/* fraction of the earlier price, below 1; 0: 0.0005, negative: 0 */
 	int64_t		ttl;			/* ms; 0: the option signal_ttl, else the server's */
 	const char *data;			/* JSON of your own, or null */
-} tk_signal;
+}			tk_signal;
 
 /* One that was sent. */
 typedef struct tk_sent_signal
@@ -228,15 +229,15 @@ typedef struct tk_sent_signal
 	double		price;
 	int64_t		sent_at;
 	int64_t		expires_at;
-} tk_sent_signal;
+}			tk_sent_signal;
 
 /*
  * Claims a signal, unless a live one of the same symbol and direction has a price q with
  * |entry_price - q| <= tolerance * q. `sent` (may be null) is filled with this signal when it was
  * claimed, else with such an earlier one: from PostgreSQL the nearest, from a tier in front of it any.
  */
-extern tk_verdict tk_claim_signal(tk_client *client, const tk_signal *signal,
-								  tk_sent_signal *sent, tk_answer *answer);
+extern tk_verdict tk_claim_signal(tk_client *client, const tk_signal * signal,
+								  tk_sent_signal * sent, tk_answer *answer);
 
 /*
  * Leases, for work that outlives a call: *token (a fencing token that only grows) tells holders
@@ -277,14 +278,14 @@ typedef struct tk_replay_report
 	int64_t		collisions;		/* claims and signals among them that somebody else had got, too */
 	int64_t		rejected;		/* records that PostgreSQL refuses; kept beside the spool */
 	int64_t		remaining;		/* records still in the spool */
-} tk_replay_report;
+}			tk_replay_report;
 
 /*
  * Takes the handle's spool into PostgreSQL, in order; each record once, however often this is cut
  * off. Calls under TK_DEGRADE do the same bit by bit, once PostgreSQL is back. Each collision and each
  * rejected record is logged as a warning. 0 when nothing remains. `report` may be null.
  */
-extern int	tk_replay(tk_client *client, tk_replay_report *report);
+extern int	tk_replay(tk_client *client, tk_replay_report * report);
 
 typedef struct tk_candle
 {
