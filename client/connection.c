@@ -221,8 +221,8 @@ tki_backoff(int failures, int first, int longest)
 {
 	int			limit = first;
 
-	for (int i = 0; i < failures && limit <= longest / 2; i++)
-		limit *= 2;
+	for (int i = 0; i < failures && limit < longest; i++)
+		limit = limit <= longest / 2 ? limit * 2 : longest;
 	return 1 + random_below(limit < longest ? limit : longest);
 }
 

@@ -47,6 +47,7 @@
 /* Types of the server, by their fixed Oids; 0 lets the server infer the type. */
 #define OID_INFERRED	0
 #define OID_BOOL		16
+#define OID_INT8		20
 #define OID_INT4		23
 #define OID_TEXT		25
 #define OID_FLOAT8		701
@@ -285,6 +286,7 @@ extern bool tki_unexpected(tk_client *client, PGresult *result);
 extern void tki_put_null(tki_parameters *parameters);
 extern void tki_put_text(tki_parameters *parameters, const char *value);
 extern void tki_put_int4(tki_parameters *parameters, int32_t value);
+extern void tki_put_int8(tki_parameters *parameters, int64_t value);
 extern void tki_put_timestamp(tki_parameters *parameters, int64_t ms);
 extern void tki_put_interval(tki_parameters *parameters, int64_t ms);
 extern void tki_put_float8(tki_parameters *parameters, double value);

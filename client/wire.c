@@ -90,6 +90,15 @@ tki_put_int4(tki_parameters *parameters, int32_t value)
 }
 
 void
+tki_put_int8(tki_parameters *parameters, int64_t value)
+{
+	char	   *scratch = parameters->scratch[parameters->count];
+
+	write_uint64(scratch, (uint64_t) value);
+	put(parameters, scratch, 8, 1);
+}
+
+void
 tki_put_timestamp(tki_parameters *parameters, int64_t ms)
 {
 	char	   *scratch = parameters->scratch[parameters->count];

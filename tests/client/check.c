@@ -183,12 +183,14 @@ main(void)
 	}
 	admin_run("SET client_min_messages = warning; TRUNCATE tradekeep.claim, tradekeep.candle");
 	test_claims();
+	test_leases();
 	test_candles();
 	test_trades();
 	test_arguments();
 	test_connections();
 	test_outages();
 	test_processes();
+	test_redis();
 	admin_run("TRUNCATE tradekeep.claim, tradekeep.candle");
 	PQfinish(admin);
 	PQfinish(observer);

@@ -39,11 +39,14 @@ extern int64_t now_ms(void);
 extern bool failed_with(tk_client *client, tk_error_code code, const char *sqlstate);
 
 extern void test_claims(void);
+extern void test_leases(void);
 extern void test_candles(void);
 extern void test_trades(void);
 extern void test_arguments(void);
 extern void test_connections(void);
 extern void test_outages(void);
 extern void test_processes(void);
+extern void test_redis(void);
+extern void test_environment(void);
 
 #endif							/* TRADEKEEP_CHECK_H */
