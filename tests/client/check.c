@@ -190,6 +190,7 @@ main(void)
 	test_connections();
 	test_outages();
 	test_processes();
+	test_tiers();
 	test_redis();
 	admin_run("TRUNCATE tradekeep.claim, tradekeep.candle");
 	PQfinish(admin);
