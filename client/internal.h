@@ -151,7 +151,7 @@ typedef struct tki_request
 	const char *data;			/* of signals, or null */
 	const tki_statement *statement; /* asks PostgreSQL */
 	const tki_parameters *parameters;
-}			tki_request;
+} tki_request;
 
 /* What an entry of memory or Redis must have to be trusted; see known.c. */
 typedef struct tki_stamp

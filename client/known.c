@@ -501,7 +501,7 @@ tki_known_fresh(tk_client *client, const char *scope, int64_t *now, tki_stamp *s
 bool
 tki_known_clock(const tk_client *client, int64_t now, int64_t *low, int64_t *high)
 {
-	const		tki_known *known = client->known;
+	const tki_known *known = client->known;
 	struct timespec clock;
 
 	if (known->clock_high != 0)

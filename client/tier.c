@@ -222,7 +222,7 @@ account(tk_client *client, tk_verdict verdict, tk_tier tier, bool degraded, int6
 {
 	tk_metrics *metrics = &client->metrics;
 	tk_tier_metrics *counters = tier == TK_TIER_MEMORY ? &metrics->memory :
-		tier == TK_TIER_REDIS ? &metrics->redis : &metrics->postgres;
+	tier == TK_TIER_REDIS ? &metrics->redis : &metrics->postgres;
 	int64_t		latency = 0;
 
 	if (tier != TK_TIER_NONE)
