@@ -21,7 +21,7 @@ main(void)
 	if (client == NULL)
 		return 2;
 	setlinebuf(stdout);
-	while (fgets(key, sizeof(key), stdin) != NULL)
+	while (fgets(key, sizeof(key), stdin) != NULL && key[0] != '\n')
 	{
 		tk_answer	answer;
 		tk_verdict	verdict;

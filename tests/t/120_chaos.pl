@@ -160,18 +160,19 @@ for my $key (keys %claims)
 for my $what (keys %signals)
 {
 	my @grants = grep { granted($_) } @{ $signals{$what} };
-	my $again = 0;
+	my ($symbol) = split / /, $what;
 
+	# PostgreSQL has signals that are apart; one that was too near to another is not stored, but reported.
 	for my $i (0 .. $#grants)
 	{
-		push @missing, $grants[$i] unless grep { near($grants[$i]{price}, $_) || near($_, $grants[$i]{price}) } @{ $sent{$what} // [] };
-		my @earlier = grep { near($grants[$i]{price}, $_->{price}) } @grants[ 0 .. $i - 1 ];
-		next unless @earlier;
-		$again++;
-		push @undegraded, $grants[$i] unless $grants[$i]{degraded} || grep { $_->{degraded} } @earlier;
+		my $price = $grants[$i]{price};
+		push @missing, $grants[$i] unless grep { near($price, $_) } @{ $sent{$what} // [] };
+		push @unreported, $grants[$i]
+		  unless grep { $_ == $price } @{ $sent{$what} // [] }
+		  or grep { /"\Q$symbol\E"/ && /\b\Q$price\E\b/ } @collisions;
+		my @earlier = grep { near($price, $_->{price}) } @grants[ 0 .. $i - 1 ];
+		push @undegraded, $grants[$i] if @earlier && !grep { $_->{degraded} } $grants[$i], @earlier;
 	}
-	my ($symbol) = split / /, $what;
-	push @unreported, $grants[0] if $again > grep { /"\Q$symbol\E"/ } @collisions;
 	for my $duplicate (grep { ($_->{verdict} // '') eq 'duplicate' } @{ $signals{$what} })
 	{
 		push @baseless, $duplicate

@@ -51,6 +51,7 @@ is($answer, 'claimed postgres', 'a restored database decides for itself');
 is($node->safe_psql('postgres', q{SELECT string_agg(key, ' ' ORDER BY key) FROM tradekeep.claim}), 'after before', 'and has both');
 is((split / /, ask('before'))[0], 'duplicate', 'what the copy had is a duplicate still');
 
+$asker{in} = "\n";
 $asker{run}->finish;
 $chaos->stop;
 done_testing();
