@@ -488,8 +488,11 @@ tk_replay(tk_client *client, tk_replay_report *report)
 		return -1;
 	}
 	before = client->metrics;
-	if (client->spool != NULL)
-		done = replay(client, INT64_MAX, INT64_MAX);
+
+	/* Whoever asks for it does not want to wait for the end of a backoff. */
+	if (client->spool != NULL && client->spool->files != NULL)
+		done = (client->connection != NULL || tki_connect(client, true)) &&
+			replay(client, INT64_MAX, INT64_MAX);
 	report->replayed = client->metrics.replayed - before.replayed;
 	report->collisions = client->metrics.collisions - before.collisions;
 	report->rejected = client->metrics.rejected - before.rejected;

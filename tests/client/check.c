@@ -192,6 +192,7 @@ main(void)
 	test_processes();
 	test_environment();
 	test_redis();
+	test_degrading();
 	admin_run("TRUNCATE tradekeep.claim, tradekeep.candle");
 	PQfinish(admin);
 	PQfinish(observer);

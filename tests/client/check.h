@@ -47,6 +47,7 @@ extern void test_connections(void);
 extern void test_outages(void);
 extern void test_processes(void);
 extern void test_redis(void);
+extern void test_degrading(void);
 extern void test_environment(void);
 
 #endif							/* TRADEKEEP_CHECK_H */
