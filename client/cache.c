@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-typedef struct entry
+typedef struct cache_entry
 {
 	uint32_t	next;			/* of the same bucket; of free ones the next free */
 	uint32_t	newer;
@@ -25,7 +25,7 @@ typedef struct entry
 	uint64_t	hash;
 	tki_cached	cached;
 	char		name[TKI_MAX_NAME];
-} entry;
+} cache_entry;
 
 struct tki_cache
 {
@@ -35,14 +35,16 @@ struct tki_cache
 	uint32_t	free;
 	int64_t		evictions;
 	uint32_t   *buckets;
-	entry		entries[];
+	cache_entry entries[];
 };
+
+typedef unsigned __int128 uint128;
 
 /* Multiplies to 128 bits and folds them. */
 static inline uint64_t
 mix(uint64_t a, uint64_t b)
 {
-	unsigned __int128 product = (unsigned __int128) a * b;
+	uint128		product = (uint128) a * b;
 
 	return (uint64_t) product ^ (uint64_t) (product >> 64);
 }
@@ -88,7 +90,7 @@ tki_cache_make(int size)
 
 	while (buckets < (uint32_t) size)
 		buckets *= 2;
-	cache = calloc(1, sizeof(tki_cache) + sizeof(entry) * ((size_t) size + 1) +
+	cache = calloc(1, sizeof(tki_cache) + sizeof(cache_entry) * ((size_t) size + 1) +
 				   sizeof(uint32_t) * buckets);
 	if (cache == NULL)
 		return NULL;
@@ -103,7 +105,7 @@ tki_cache_make(int size)
 }
 
 static void
-unlink_use(tki_cache *cache, const entry *used)
+unlink_use(tki_cache *cache, const cache_entry *used)
 {
 	cache->entries[used->newer].older = used->older;
 	cache->entries[used->older].newer = used->newer;
@@ -112,7 +114,7 @@ unlink_use(tki_cache *cache, const entry *used)
 static void
 link_newest(tki_cache *cache, uint32_t number)
 {
-	entry	   *ends = &cache->entries[0];
+	cache_entry *ends = &cache->entries[0];
 
 	cache->entries[number].newer = 0;
 	cache->entries[number].older = ends->older;
@@ -128,7 +130,7 @@ find_link(tki_cache *cache, const tki_name *name, uint64_t hash)
 
 	while (*link != 0)
 	{
-		entry	   *candidate = &cache->entries[*link];
+		cache_entry *candidate = &cache->entries[*link];
 
 		if (candidate->hash == hash && candidate->length == name->length &&
 			memcmp(candidate->name, name->text, name->length) == 0)
@@ -142,7 +144,7 @@ static void
 drop_link(tki_cache *cache, uint32_t *link)
 {
 	uint32_t	number = *link;
-	entry	   *dropped = &cache->entries[number];
+	cache_entry *dropped = &cache->entries[number];
 
 	*link = dropped->next;
 	unlink_use(cache, dropped);
@@ -156,7 +158,7 @@ const tki_cached *
 tki_cache_find(tki_cache *cache, const tki_name *name, int64_t clock)
 {
 	uint32_t   *link = find_link(cache, name, hash_name(cache, name));
-	entry	   *found = &cache->entries[*link];
+	cache_entry *found = &cache->entries[*link];
 
 	if (*link == 0)
 		return NULL;
@@ -190,7 +192,7 @@ tki_cache_put(tki_cache *cache, const tki_name *name, const tki_cached *cached)
 {
 	uint64_t	hash = hash_name(cache, name);
 	uint32_t	number = *find_link(cache, name, hash);
-	entry	   *target;
+	cache_entry *target;
 
 	if (number != 0)
 		unlink_use(cache, &cache->entries[number]);

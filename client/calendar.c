@@ -35,12 +35,12 @@ static const struct
 /* Days before each month of a year that is no leap year. */
 static const int days_before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
 
-typedef struct date
+typedef struct civil_date
 {
 	int			year;
 	int			month;			/* from 0 */
 	int			day;			/* from 0 */
-} date;
+} civil_date;
 
 static bool
 is_leap(int year)
@@ -64,11 +64,11 @@ days_before_month(int year, int month)
 }
 
 /* The date of a time in range. */
-static date
+static civil_date
 date_of(int64_t ms)
 {
 	int			days = (int) ((ms - MIN_CANDLE_TIME) / DAY);
-	date		result = {.year = 1900 + days / 366};
+	civil_date	result = {.year = 1900 + days / 366};
 
 	while (days_before_year(result.year + 1) <= days)
 		result.year++;
@@ -122,7 +122,7 @@ tki_candle_end(int timeframe, int64_t start)
 {
 	if (timeframe == MONTH)
 	{
-		date		first = date_of(start);
+		civil_date	first = date_of(start);
 		int			next = first.month + 1;
 
 		return start + DAY * ((next < 12 ? days_before_month(first.year, next) :
@@ -147,7 +147,7 @@ put_digits(char *target, int value, int digits)
 void
 tki_utc_text(int64_t ms, char *text)
 {
-	date		day = date_of(ms);
+	civil_date	day = date_of(ms);
 	int			second = (int) ((ms - MIN_CANDLE_TIME) % DAY / SECOND);
 	char	   *p = text;
 

@@ -7,17 +7,14 @@
  */
 #include "internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define HOUR 3600000
 
-#define STAMPED "SELECT claimed, expires_at, version, epoch, clock FROM tradekeep."
-
 static const tki_statement claim_statement = {
 	.id = TKI_CLAIM,.access = TKI_WRITE,.name = "tradekeep_" TRADEKEEP_VERSION "_claim",
-	.sql = STAMPED "claim_to_remember($1, $2, $3)",
+	.sql = "SELECT tradekeep.claim_to_remember($1, $2, $3)",
 	.count = 3,.types = {OID_TEXT, OID_TEXT, OID_INTERVAL}
 };
 
@@ -42,7 +39,7 @@ static const tki_statement release_statement = {
 static const tki_statement should_process_candle_statement = {
 	.id = TKI_SHOULD_PROCESS_CANDLE,.access = TKI_WRITE,
 	.name = "tradekeep_" TRADEKEEP_VERSION "_should_process_candle",
-	.sql = STAMPED "should_process_candle_to_remember($1, $2, $3, $4, $5)",
+	.sql = "SELECT tradekeep.should_process_candle_to_remember($1, $2, $3, $4, $5)",
 	.count = 5,
 	.types = {OID_TEXT, OID_INFERRED, OID_TIMESTAMPTZ, OID_INTERVAL, OID_INTERVAL}
 };
@@ -50,7 +47,7 @@ static const tki_statement should_process_candle_statement = {
 static const tki_statement claim_publish_statement = {
 	.id = TKI_CLAIM_PUBLISH,.access = TKI_WRITE,
 	.name = "tradekeep_" TRADEKEEP_VERSION "_claim_publish",
-	.sql = STAMPED "claim_publish_to_remember($1, $2, $3)",
+	.sql = "SELECT tradekeep.claim_publish_to_remember($1, $2, $3)",
 	.count = 3,.types = {OID_TEXT, OID_TIMESTAMPTZ, OID_INTERVAL}
 };
 
@@ -87,13 +84,14 @@ tk_claim(tk_client *client, const char *scope, const char *key, int64_t ttl, tk_
 static bool
 put_candle_key(char *key, const char *instrument, const char *timeframe, int64_t start)
 {
-	char		text[20];
-	int			length;
-
-	tki_utc_text(start, text);
-	length = snprintf(key, MAX_KEY_BYTES + 1, "%s:%s%s%s", instrument,
-					  timeframe != NULL ? timeframe : "", timeframe != NULL ? ":" : "", text);
-	return length <= MAX_KEY_BYTES;
+	/* Colons take two bytes, and a time 19. */
+	if (strlen(instrument) + (timeframe != NULL ? strlen(timeframe) : 0) + 21 > MAX_KEY_BYTES)
+		return false;
+	key = stpcpy(stpcpy(key, instrument), ":");
+	if (timeframe != NULL)
+		key = stpcpy(stpcpy(key, timeframe), ":");
+	tki_utc_text(start, key);
+	return true;
 }
 
 /*

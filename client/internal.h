@@ -131,6 +131,13 @@ typedef struct tki_parameters
 	char		scratch[MAX_PARAMETERS][16];
 } tki_parameters;
 
+/* A field of a row value. */
+typedef struct tki_field
+{
+	const char *data;
+	int			length;			/* -1: null */
+} tki_field;
+
 /* A one-dimensional array in the server's binary format, under construction. */
 typedef struct tki_array
 {
@@ -293,8 +300,7 @@ extern int	tki_command(tk_client *client, const tki_statement *statement);
 extern bool tki_in_transaction(const tk_client *client);
 extern bool tki_answer_bool(tk_client *client, PGresult *result, bool *answer);
 extern bool tki_answer_int64(const PGresult *result, int column, int64_t *answer);
-extern bool tki_answer_float8(const PGresult *result, int column, double *answer);
-extern bool tki_answer_time(const PGresult *result, int column, int64_t *answer);
+extern bool tki_answer_row(const PGresult *result, int count, tki_field *fields);
 extern bool tki_unexpected(tk_client *client, PGresult *result);
 
 /* wire.c */
@@ -366,8 +372,8 @@ extern void tki_cache_count(const tki_cache *cache, int64_t *entries, int64_t *e
 
 /* known.c; to be freed by free() */
 extern tki_known *tki_known_make(void);
-extern void tki_known_learn(tk_client *client, const char *scope, int64_t version, int64_t epoch,
-							int64_t clock, int64_t sent_at);
+extern void tki_known_learn(tk_client *client, const char *scope, tki_stamp stamp, int64_t clock,
+							int64_t sent_at, int64_t received_at);
 extern bool tki_known_fresh(tk_client *client, const char *scope, int64_t *now, tki_stamp *stamp);
 extern bool tki_known_ask(tk_client *client);
 extern void tki_known_distrust(tk_client *client, const char *scope);

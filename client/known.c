@@ -38,7 +38,7 @@ static const tki_statement listen = {
 	.id = TKI_SIMPLE,.access = TKI_READ,.sql = "LISTEN tradekeep_release"
 };
 
-typedef struct subject
+typedef struct known_subject
 {
 	char		scope[MAX_SCOPE_BYTES + 1]; /* "" for signals */
 	int64_t		version;		/* -1: none was heard of */
@@ -46,7 +46,7 @@ typedef struct subject
 	int64_t		used_at;
 	int64_t		ttl;			/* of the scope in ms; 0: none */
 	bool		ttl_known;
-} subject;
+} known_subject;
 
 struct tki_known
 {
@@ -62,7 +62,7 @@ struct tki_known
 	bool		told;			/* why nothing is trusted, or heard at once */
 	int			count;
 	int			last;			/* the one used last */
-	subject		subjects[MAX_SUBJECTS];
+	known_subject subjects[MAX_SUBJECTS];
 };
 
 tki_known *
@@ -78,7 +78,7 @@ tki_known_make(void)
 	return known;
 }
 
-static subject *
+static known_subject *
 find_subject(tki_known *known, const char *scope)
 {
 	if (known->last < known->count && strcmp(known->subjects[known->last].scope, scope) == 0)
@@ -95,10 +95,10 @@ find_subject(tki_known *known, const char *scope)
 }
 
 /* Finds a subject, or makes room for it in the place of the one that was not used longest. */
-static subject *
+static known_subject *
 use_subject(tki_known *known, const char *scope, int64_t now)
 {
-	subject    *used = find_subject(known, scope);
+	known_subject *used = find_subject(known, scope);
 
 	if (used == NULL)
 	{
@@ -146,9 +146,9 @@ notice_new_connection(tk_client *client)
 	distrust_all(known);
 }
 
-/* The server spoke, and was asked at `sent_at`. */
+/* The server spoke, between two moments on the monotonic clock. */
 static void
-learn_clock(tk_client *client, int64_t epoch, int64_t clock, int64_t sent_at)
+learn_clock(tk_client *client, int64_t epoch, int64_t clock, int64_t sent_at, int64_t received_at)
 {
 	tki_known  *known = client->known;
 
@@ -160,13 +160,13 @@ learn_clock(tk_client *client, int64_t epoch, int64_t clock, int64_t sent_at)
 	}
 	known->heard = true;
 	known->epoch = epoch;
-	known->clock_low = clock - tki_now_ms() - 1;
+	known->clock_low = clock - 1 - received_at;
 	known->clock_high = clock + 2 - sent_at;
 	known->looked_at = 0;		/* libpq may have read notifications with the answer */
 }
 
 static void
-learn_version(tk_client *client, subject *learned, int64_t version, int64_t sent_at)
+learn_version(tk_client *client, known_subject *learned, int64_t version, int64_t sent_at)
 {
 	if (learned->version != version && learned->version >= 0)
 		client->metrics.invalidations++;
@@ -175,15 +175,15 @@ learn_version(tk_client *client, subject *learned, int64_t version, int64_t sent
 }
 
 /*
- * What came with an answer: `version` and `epoch` were read before the claim was seen, after
- * `sent_at` on the monotonic clock; `clock` is the server's.
+ * What came with an answer, asked for and received at these moments on the monotonic clock: the
+ * stamp was read before the claim was seen; `clock` is the server's.
  */
 void
-tki_known_learn(tk_client *client, const char *scope, int64_t version, int64_t epoch,
-				int64_t clock, int64_t sent_at)
+tki_known_learn(tk_client *client, const char *scope, tki_stamp stamp, int64_t clock,
+				int64_t sent_at, int64_t received_at)
 {
-	learn_clock(client, epoch, clock, sent_at);
-	learn_version(client, use_subject(client->known, scope, sent_at), version, sent_at);
+	learn_clock(client, stamp.epoch, clock, sent_at, received_at);
+	learn_version(client, use_subject(client->known, scope, sent_at), stamp.version, sent_at);
 }
 
 /* Forgets everything: entries, versions, but not the clock. */
@@ -205,7 +205,7 @@ tki_forget_all(tk_client *client)
 void
 tki_known_distrust(tk_client *client, const char *scope)
 {
-	subject    *released = find_subject(client->known, scope);
+	known_subject *released = find_subject(client->known, scope);
 
 	if (released != NULL)
 		released->trusted_until = 0;
@@ -215,7 +215,7 @@ tki_known_distrust(tk_client *client, const char *scope)
 tki_stamp
 tki_known_stamp(const tk_client *client, const char *scope)
 {
-	subject    *known = find_subject(client->known, scope);
+	known_subject *known = find_subject(client->known, scope);
 
 	return (tki_stamp)
 	{
@@ -231,7 +231,7 @@ receive_release(tk_client *client, const char *released)
 
 	for (int i = 1; i < known->count; i++)
 	{
-		subject    *candidate = &known->subjects[i];
+		known_subject *candidate = &known->subjects[i];
 		size_t		length = strlen(candidate->scope);
 
 		if (strncmp(released, candidate->scope, length) != 0)
@@ -323,15 +323,15 @@ read_int64_array(const PGresult *result, int column, int count, int64_t *values)
 }
 
 /* What cache_state() says beside versions. */
-typedef struct state
+typedef struct server_state
 {
 	int			backend;
 	bool		standby;
-} state;
+} server_state;
 
 static bool
-read_state(tk_client *client, const PGresult *result, subject *const *asked, int count,
-		   int64_t sent_at, state *answer)
+read_state(tk_client *client, const PGresult *result, known_subject *const *asked, int count,
+		   int64_t sent_at, server_state *answer)
 {
 	int64_t		epoch,
 				clock,
@@ -339,7 +339,7 @@ read_state(tk_client *client, const PGresult *result, subject *const *asked, int
 				versions[MAX_SUBJECTS],
 				ttls[MAX_SUBJECTS];
 
-	if (!tki_answer_int64(result, 0, &epoch) || !tki_answer_time(result, 1, &clock) ||
+	if (!tki_answer_int64(result, 0, &epoch) || !tki_answer_int64(result, 1, &clock) ||
 		!read_int64_array(result, 2, count, versions) ||
 		!tki_answer_int64(result, 3, &signal_version) ||
 		!read_int64_array(result, 4, count, ttls) || PQgetlength(result, 0, 5) != 4 ||
@@ -347,7 +347,8 @@ read_state(tk_client *client, const PGresult *result, subject *const *asked, int
 		return false;
 	answer->backend = (int) tki_read_uint32(PQgetvalue(result, 0, 5));
 	answer->standby = PQgetvalue(result, 0, 6)[0] != 0;
-	learn_clock(client, epoch, clock, sent_at);
+	clock = tki_read_time(PQgetvalue(result, 0, 1));
+	learn_clock(client, epoch, clock, sent_at, tki_now_ms());
 	learn_version(client, &client->known->subjects[0], signal_version, sent_at);
 	for (int i = 0; i < count; i++)
 	{
@@ -360,11 +361,11 @@ read_state(tk_client *client, const PGresult *result, subject *const *asked, int
 
 /* Asks for the versions of all subjects; false, with the error set, when there is no answer. */
 static bool
-ask(tk_client *client, state *answer)
+ask(tk_client *client, server_state *answer)
 {
 	tki_known  *known = client->known;
 	tki_parameters parameters = {.count = 0};
-	subject    *asked[MAX_SUBJECTS];
+	known_subject *asked[MAX_SUBJECTS];
 	int64_t		sent_at = tki_now_ms();
 	tki_array	array;
 	PGresult   *result;
@@ -406,7 +407,7 @@ tell_once(tk_client *client, const char *why)
  * statement another.  What happened until then, the next answer of ask() will tell.
  */
 static bool
-introduce(tk_client *client, const state *state)
+introduce(tk_client *client, const server_state *state)
 {
 	tki_known  *known = client->known;
 	int64_t		connection = client->connections;
@@ -428,7 +429,7 @@ introduce(tk_client *client, const state *state)
 bool
 tki_known_ask(tk_client *client)
 {
-	state		state;
+	server_state state;
 	bool		introduced;
 
 	do
@@ -470,7 +471,7 @@ bool
 tki_known_fresh(tk_client *client, const char *scope, int64_t *now, tki_stamp *stamp)
 {
 	tki_known  *known = client->known;
-	subject    *asked;
+	known_subject *asked;
 
 	if (client->connection != NULL)
 		look(client, *now);
@@ -500,7 +501,7 @@ tki_known_fresh(tk_client *client, const char *scope, int64_t *now, tki_stamp *s
 bool
 tki_known_clock(const tk_client *client, int64_t now, int64_t *low, int64_t *high)
 {
-	const		tki_known *known = client->known;
+	const tki_known *known = client->known;
 	struct timespec clock;
 
 	if (known->clock_high != 0)
@@ -518,7 +519,7 @@ tki_known_clock(const tk_client *client, int64_t now, int64_t *low, int64_t *hig
 int64_t
 tki_known_ttl(const tk_client *client, const char *scope)
 {
-	subject    *known = find_subject(client->known, scope);
+	known_subject *known = find_subject(client->known, scope);
 
 	return known != NULL ? known->ttl : 0;
 }
@@ -527,7 +528,7 @@ tki_known_ttl(const tk_client *client, const char *scope)
 bool
 tki_known_needs_ttl(const tk_client *client, const char *scope)
 {
-	subject    *known = find_subject(client->known, scope);
+	known_subject *known = find_subject(client->known, scope);
 
 	return known != NULL && !known->ttl_known && client->known->count < MAX_SUBJECTS;
 }

@@ -53,12 +53,12 @@ static const char forget_claim[] =
 " return redis.call('DEL', KEYS[1]) end "
 "return 0";
 
-typedef struct mark
+typedef struct redis_mark
 {
 	bool		degraded;
 	tki_stamp	stamp;			/* of a confirmed one */
 	tki_cached	cached;
-} mark;
+} redis_mark;
 
 /* A scope may hold colons; written as %3A they cannot make two claims into one. */
 static char *
@@ -122,7 +122,7 @@ read_time(const char **p, char end, int64_t *value)
 
 /* False when it is not one of ours. */
 static bool
-read_mark(const redisReply *reply, bool is_signal, mark *mark)
+read_mark(const redisReply *reply, bool is_signal, redis_mark *mark)
 {
 	const char *p = reply->str;
 	uint64_t	epoch = 0;
@@ -183,7 +183,7 @@ read_price(const char *text)
 
 /* Whether a mark answers "duplicate". */
 static bool
-is_trusted(tk_client *client, const tki_request *request, int64_t *now, const mark *mark)
+is_trusted(tk_client *client, const tki_request *request, int64_t *now, const redis_mark *mark)
 {
 	const char *subject = request->is_signal ? "" : request->scope;
 	tki_stamp	stamp;
@@ -232,7 +232,7 @@ tki_redis_find(tk_client *client, const tki_request *request, int64_t *now, tki_
 {
 	redisReply *reply;
 	bool		found = false;
-	mark		mark = {0};
+	redis_mark	mark = {0};
 
 	if (!tki_redis_usable(client))
 		return false;

@@ -13,8 +13,7 @@
 static const tki_statement claim_signal_statement = {
 	.id = TKI_CLAIM_SIGNAL,.access = TKI_WRITE,
 	.name = "tradekeep_" TRADEKEEP_VERSION "_claim_signal",
-	.sql = "SELECT claimed, signal_id, price, sent_at, expires_at, version, epoch, clock"
-	" FROM tradekeep.claim_signal_to_remember($1, $2, $3, $4, $5, $6)",
+	.sql = "SELECT tradekeep.claim_signal_to_remember($1, $2, $3, $4, $5, $6)",
 	.count = 6,
 	.types = {OID_TEXT, OID_TEXT, OID_FLOAT8, OID_FLOAT8, OID_INTERVAL, OID_JSONB}
 };

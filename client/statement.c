@@ -392,23 +392,33 @@ tki_answer_int64(const PGresult *result, int column, int64_t *answer)
 	return true;
 }
 
-/* The same of a timestamptz, in ms since 1970. */
+/*
+ * Takes a result of one row value apart: `count` fields, of which each has a byte or eight,
+ * or is null, with a length of -1.  They point into the result.
+ */
 bool
-tki_answer_time(const PGresult *result, int column, int64_t *answer)
+tki_answer_row(const PGresult *result, int count, tki_field *fields)
 {
-	if (!tki_answer_int64(result, column, answer))
-		return false;
-	*answer = tki_read_time(PQgetvalue(result, 0, column));
-	return true;
-}
+	const char *data;
+	const char *end;
 
-bool
-tki_answer_float8(const PGresult *result, int column, double *answer)
-{
-	int64_t		bits;
-
-	if (!tki_answer_int64(result, column, &bits))
+	if (PQntuples(result) != 1 || PQnfields(result) != 1 || PQgetlength(result, 0, 0) < 4)
 		return false;
-	memcpy(answer, &bits, sizeof(bits));
+	data = PQgetvalue(result, 0, 0);
+	end = data + PQgetlength(result, 0, 0);
+	if (tki_read_uint32(data) != (uint32_t) count)
+		return false;
+	data += 4;
+	for (int i = 0; i < count; i++)
+	{
+		if (end - data < 8)
+			return false;
+		fields[i].length = (int) tki_read_uint32(data + 4);
+		fields[i].data = data + 8;
+		data += 8;
+		if (fields[i].length > end - data)
+			return false;
+		data += fields[i].length > 0 ? fields[i].length : 0;
+	}
 	return true;
 }

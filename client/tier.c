@@ -21,14 +21,14 @@
 #define SAMPLE 64
 
 /* What PostgreSQL answers. */
-typedef struct ruling
+typedef struct tier_ruling
 {
 	bool		claimed;
 	bool		lasting;		/* it may be remembered */
 	int64_t		epoch;
 	int64_t		clock;
 	tki_cached	cached;
-} ruling;
+} tier_ruling;
 
 /* False when memory ran out. */
 bool
@@ -118,27 +118,40 @@ decide_in_redis(tk_client *client, const tki_request *request, int64_t *now, tki
 	return decided;
 }
 
-/* Reads and frees what the ..._to_remember() functions answer. */
+/*
+ * Reads and frees what the ..._to_remember() functions answer, as one row value, which the server
+ * makes faster than columns: claimed, of signals signal_id, price and sent_at, then expires_at,
+ * version, epoch and clock.
+ */
 static bool
-read_ruling(tk_client *client, PGresult *result, bool is_signal, ruling *ruling)
+read_ruling(tk_client *client, PGresult *result, bool is_signal, tier_ruling *ruling)
 {
 	tki_cached *cached = &ruling->cached;
-	int			last = PQnfields(result) - 1;
-	bool		readable;
+	int			count = is_signal ? 8 : 5;
+	tki_field	fields[8];
+	const tki_field *stamp = fields + count - 4;
+	bool		readable = tki_answer_row(result, count, fields) && fields[0].length == 1;
 
-	memset(ruling, 0, sizeof(*ruling));
-	readable = last == (is_signal ? 7 : 4) && PQntuples(result) == 1 &&
-		PQgetlength(result, 0, 0) == 1 && tki_answer_int64(result, last - 2, &cached->version) &&
-		tki_answer_int64(result, last - 1, &ruling->epoch) &&
-		tki_answer_time(result, last, &ruling->clock);
-	if (readable && is_signal)
-		readable = tki_answer_int64(result, 1, &cached->signal_id) &&
-			tki_answer_float8(result, 2, &cached->price) &&
-			tki_answer_time(result, 3, &cached->sent_at);
+	for (int i = 1; i < count && readable; i++)
+		readable = fields[i].length == 8 || &fields[i] == stamp;
 	if (!readable)
 		return tki_unexpected(client, result);
-	ruling->claimed = PQgetvalue(result, 0, 0)[0] != 0;
-	ruling->lasting = tki_answer_time(result, last - 3, &cached->expires_at);
+	memset(ruling, 0, sizeof(*ruling));
+	ruling->claimed = fields[0].data[0] != 0;
+	if (is_signal)
+	{
+		uint64_t	bits = tki_read_uint64(fields[2].data);
+
+		cached->signal_id = (int64_t) tki_read_uint64(fields[1].data);
+		memcpy(&cached->price, &bits, sizeof(bits));
+		cached->sent_at = tki_read_time(fields[3].data);
+	}
+	ruling->lasting = stamp[0].length == 8;
+	if (ruling->lasting)
+		cached->expires_at = tki_read_time(stamp[0].data);
+	cached->version = (int64_t) tki_read_uint64(stamp[1].data);
+	ruling->epoch = (int64_t) tki_read_uint64(stamp[2].data);
+	ruling->clock = tki_read_time(stamp[3].data);
 	PQclear(result);
 	return true;
 }
@@ -148,14 +161,14 @@ read_ruling(tk_client *client, PGresult *result, bool is_signal, ruling *ruling)
  * only if it was the same throughout the call.
  */
 static void
-remember(tk_client *client, const tki_request *request, const ruling *ruling, int64_t sent_at)
+remember(tk_client *client, const tki_request *request, const tier_ruling *ruling, int64_t sent_at)
 {
-	int64_t		took = tki_now_ms() - sent_at + 1;
+	int64_t		received_at = tki_now_ms();
+	int64_t		took = received_at - sent_at + 1;
 	tki_stamp	stamp = {.epoch = ruling->epoch,.version = ruling->cached.version};
 	tki_name	name;
 
-	tki_known_learn(client, subject_of(request), stamp.version, stamp.epoch, ruling->clock,
-					sent_at);
+	tki_known_learn(client, subject_of(request), stamp, ruling->clock, sent_at, received_at);
 
 	/* An outage wants to know how long claims last. */
 	if (client->spool != NULL && request->ttl == 0 && !request->is_signal &&
@@ -179,7 +192,7 @@ decide_in_postgres(tk_client *client, const tki_request *request, int64_t sent_a
 				   tk_verdict *verdict, tki_cached *cached)
 {
 	PGresult   *result = tki_execute(client, request->statement, request->parameters);
-	ruling		ruling;
+	tier_ruling ruling;
 
 	if (result == NULL || !read_ruling(client, result, request->is_signal, &ruling))
 	{
@@ -209,7 +222,7 @@ account(tk_client *client, tk_verdict verdict, tk_tier tier, bool degraded, int6
 {
 	tk_metrics *metrics = &client->metrics;
 	tk_tier_metrics *counters = tier == TK_TIER_MEMORY ? &metrics->memory :
-		tier == TK_TIER_REDIS ? &metrics->redis : &metrics->postgres;
+	tier == TK_TIER_REDIS ? &metrics->redis : &metrics->postgres;
 	int64_t		latency = 0;
 
 	if (tier != TK_TIER_NONE)

@@ -220,7 +220,7 @@ typedef struct tk_signal
 	double		tolerance;		/* fraction of the earlier price, below 1; 0: 0.0005, negative: 0 */
 	int64_t		ttl;			/* ms; 0: the option signal_ttl, else the server's */
 	const char *data;			/* JSON of your own, or null */
-}			tk_signal;
+} tk_signal;
 
 /* One that was sent. */
 typedef struct tk_sent_signal
@@ -229,15 +229,15 @@ typedef struct tk_sent_signal
 	double		price;
 	int64_t		sent_at;
 	int64_t		expires_at;
-}			tk_sent_signal;
+} tk_sent_signal;
 
 /*
  * Claims a signal, unless a live one of the same symbol and direction has a price q with
  * |entry_price - q| <= tolerance * q. `sent` (may be null) is filled with this signal when it was
  * claimed, else with such an earlier one: from PostgreSQL the nearest, from a tier in front of it any.
  */
-extern tk_verdict tk_claim_signal(tk_client *client, const tk_signal * signal,
-								  tk_sent_signal * sent, tk_answer *answer);
+extern tk_verdict tk_claim_signal(tk_client *client, const tk_signal *signal,
+								  tk_sent_signal *sent, tk_answer *answer);
 
 /*
  * Leases, for work that outlives a call: *token (a fencing token that only grows) tells holders

@@ -191,6 +191,7 @@ main(void)
 	test_outages();
 	test_processes();
 	test_environment();
+	test_tiers();
 	test_redis();
 	test_degrading();
 	admin_run("TRUNCATE tradekeep.claim, tradekeep.candle");

@@ -46,6 +46,7 @@ extern void test_arguments(void);
 extern void test_connections(void);
 extern void test_outages(void);
 extern void test_processes(void);
+extern void test_tiers(void);
 extern void test_redis(void);
 extern void test_degrading(void);
 extern void test_environment(void);
