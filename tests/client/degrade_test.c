@@ -519,6 +519,85 @@ test_rejected(void)
 	tk_close(client);
 }
 
+/* What the spool cannot take is not granted, and Redis is not left with a mark of it. */
+static void
+test_full_spool(redis_server *redis)
+{
+	tk_options	options = {
+		.database_url = relay_url(line),.outage = TK_DEGRADE,.spool_directory = folder,
+		.redis_url = redis->url,.spool_limit = 100,.backoff_min = 1,.backoff_max = 1
+	};
+	tk_client  *client = tk_open(&options);
+	tk_client  *other = open_degrading(folder, redis);
+	tk_answer	answer;
+
+	relay_cut(line);
+	CHECK_INT(claim(client, "full", "a", &answer), TK_UNAVAILABLE);
+	CHECK(failed_with(client, TK_ERROR_CONNECTION, "53100"));
+	CHECK_INT(answer.tier, TK_TIER_NONE);
+	CHECK_INT(metrics_of(client).spool_failures, 1);
+	CHECK_TEXT(redis_value(redis, "GET tradekeep:claim:full:a"), "nil");
+	CHECK_INT(claim_signal(client, 700, NULL, NULL), TK_UNAVAILABLE);
+	CHECK_TEXT(redis_value(redis, "ZCARD tradekeep:signal:BTC/USDT:LONG"), "0");
+	CHECK_INT(claim(client, "full", "a", NULL), TK_UNAVAILABLE);
+	CHECK_INT(claim(other, "full", "a", NULL), TK_CLAIMED);
+	CHECK_INT(claim(client, "full", "a", NULL), TK_DUPLICATE);
+	relay_restore(line);
+	CHECK_INT(tk_replay(other, NULL), 0);
+	tk_close(client);
+	tk_close(other);
+}
+
+/* A line in the middle that the disk has spoiled is kept; those around it arrive. */
+static void
+test_damaged_line(void)
+{
+	tk_client  *client = open_degrading(folder, NULL);
+	tk_replay_report report;
+	char		command[192];
+
+	relay_cut(line);
+	CHECK_INT(claim(client, "damaged", "a", NULL), TK_CLAIMED);
+	CHECK_INT(claim(client, "damaged", "spoiled", NULL), TK_CLAIMED);
+	CHECK_INT(claim(client, "damaged", "c", NULL), TK_CLAIMED);
+	tk_close(client);
+	snprintf(command, sizeof(command), "sed -i s/spoiled/spilled/ %s/*.spool &&"
+			 " printf '{\"v\":1,' >>$(ls %s/*.spool)", folder, folder);
+	CHECK_INT(system(command), 0);
+	client = open_degrading(folder, NULL);
+	relay_restore(line);
+	CHECK_INT(tk_replay(client, &report), 0);
+	CHECK_INT(report.replayed, 2);
+	CHECK_INT(report.rejected, 2);
+	CHECK_INT(rows("damaged"), 2);
+	snprintf(command, sizeof(command), "test $(wc -l <$(ls %s/*.rejected)) = 2 &&"
+			 " grep -q spilled %s/*.rejected && rm %s/*.rejected", folder, folder, folder);
+	CHECK_INT(system(command), 0);
+	tk_close(client);
+}
+
+/* A server that stands still is away, too, once a call has waited for it in vain. */
+static void
+test_standstill(void)
+{
+	tk_options	options = {
+		.database_url = relay_url(line),.outage = TK_DEGRADE,.spool_directory = folder,
+		.call_timeout = 300,.connect_timeout = 300,.backoff_min = 1,.backoff_max = 1
+	};
+	tk_client  *client = tk_open(&options);
+	tk_replay_report report;
+
+	warm_up(client);
+	relay_block(line);
+	CHECK_INT(claim(client, "still", "a", NULL), TK_CLAIMED);
+	CHECK_INT(tk_spooled(client), 1);
+	CHECK_INT(claim(client, "still", "a", NULL), TK_DUPLICATE);
+	restore(client);
+	CHECK_INT(tk_replay(client, &report), 0);
+	CHECK_INT(rows("still"), 1);
+	tk_close(client);
+}
+
 /* An answer that got lost: the claim may be there already, and that is said. */
 static void
 test_unknown_outcome(void)
@@ -829,6 +908,9 @@ test_degrading(void)
 	test_writes();
 	test_pages();
 	test_rejected();
+	test_full_spool(&redis);
+	test_damaged_line();
+	test_standstill();
 	test_unknown_outcome();
 	test_order();
 	test_orphans();
