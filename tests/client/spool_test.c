@@ -7,6 +7,7 @@
 #include "spool.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
 #include <math.h>
@@ -16,6 +17,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -27,6 +29,18 @@ static char folder[64];
 static char data[65536];		/* of a whole spool */
 static size_t size;
 static size_t ends[RECORDS];	/* of its lines */
+
+/* In the place of libc's: who calls it is counted, and may be told that the disk failed. */
+static int	syncs;
+static int	sync_failure;
+
+int
+fdatasync(int fd)
+{
+	syncs++;
+	errno = sync_failure;
+	return sync_failure != 0 ? -1 : (int) syscall(SYS_fdatasync, fd);
+}
 
 static tk_client *
 open_alone(int64_t limit)
@@ -407,6 +421,34 @@ test_full_disk(void)
 	CHECK_INT(umount(folder), 0);
 }
 
+/* What is acknowledged is on the disk; a disk that fails once is not trusted again. */
+static void
+test_sync(void)
+{
+	tk_client  *client = open_alone(0);
+
+	syncs = 0;
+	CHECK_INT(tk_claim(client, "s", "a", HOUR, NULL), TK_CLAIMED);
+	CHECK_INT(syncs, 1);
+	CHECK_INT(tk_claim(client, "s", "a", HOUR, NULL), TK_DUPLICATE);
+	CHECK_INT(syncs, 1);
+	sync_failure = EIO;
+	CHECK_INT(tk_claim(client, "s", "b", HOUR, NULL), TK_UNAVAILABLE);
+	CHECK(failed_with(client, TK_ERROR_CONNECTION, "58030"));
+	sync_failure = 0;
+	CHECK_INT(tk_claim(client, "s", "c", HOUR, NULL), TK_UNAVAILABLE);
+	CHECK(failed_with(client, TK_ERROR_CONNECTION, "58030"));
+	CHECK_INT(syncs, 2);
+	CHECK_INT(records_of(client), 1);
+	tk_close(client);
+	client = open_alone(0);
+	CHECK_INT(records_of(client), 1);
+	CHECK(grants(client, "a") && !grants(client, "b"));
+	CHECK_INT(tk_claim(client, "s", "b", HOUR, NULL), TK_CLAIMED);
+	tk_close(client);
+	remove_files(SPOOL_SUFFIX, false);
+}
+
 /* The bot's language does not reach the file, nor the file its language. */
 static void
 test_language(void)
@@ -439,6 +481,7 @@ test_spools(void)
 	test_strangers();
 	test_language();
 	test_limits();
+	test_sync();
 	test_full_disk();
 	CHECK_INT(rmdir(folder), 0);
 }
