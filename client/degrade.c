@@ -308,14 +308,14 @@ let_redis_decide(tk_client *client, const pending_request *pending, const char *
 	return verdict;
 }
 
-/* How long the claim lives, in ms; 0 when nobody said so. */
+/* How long the claim lives, in ms; 0 when nobody said so, negative when it is over. */
 static int64_t
 ttl_of(const tk_client *client, const tki_request *request, int64_t now)
 {
 	int64_t		known = request->is_signal ? 0 : tki_known_ttl(client, request->scope);
 
 	if (request->expires_at != 0)
-		return request->expires_at - now;
+		return request->expires_at > now ? request->expires_at - now : -1;
 	if (request->ttl != 0 || known != 0)
 		return request->ttl != 0 ? request->ttl : known;
 	if (strcmp(request->scope, "candle") == 0)
@@ -419,9 +419,10 @@ tki_degrade(tk_client *client, const tki_request *request, tk_sent_signal *sent,
 	if (request->key == NULL || ttl <= 0)
 	{
 		tki_fail(client, client->error != TK_OK ? client->error : TK_ERROR_CONNECTION,
-				 SQLSTATE_CANNOT_NOW, "only PostgreSQL knows %s of this claim",
-				 request->key == NULL ? "the key" : "the ttl");
-		tki_hint(client, "In degraded mode, give a ttl to claims in scopes of your own.");
+				 SQLSTATE_CANNOT_NOW, request->key == NULL ? "only PostgreSQL knows this key" :
+				 ttl < 0 ? "this claim would have expired" : "only PostgreSQL knows the ttl");
+		if (ttl == 0)
+			tki_hint(client, "In an outage, claims in scopes of your own need a ttl.");
 		return TK_UNAVAILABLE;
 	}
 	pending.expires_at = pending.now + ttl;

@@ -425,9 +425,12 @@ end_file(tk_client *client, tki_spool_file *file)
 	tki_clear_error(client);
 }
 
-/* Replays up to `limit` records, until the deadline; false, with the error set, when it failed. */
-static bool
-replay(tk_client *client, int64_t limit, int64_t deadline)
+/*
+ * Replays up to `limit` records, until the deadline, both as far as chunks allow; false, with
+ * the error set, when it failed.
+ */
+bool
+tki_replay(tk_client *client, int64_t limit, int64_t deadline)
 {
 	for (tki_spool_file *file = client->spool->files, *next; file != NULL; file = next)
 	{
@@ -460,7 +463,7 @@ tki_replay_some(tk_client *client)
 {
 	int64_t		start = tki_now_ms();
 
-	if (start < client->spool->next_replay || replay(client, SLICE_RECORDS, start + SLICE_TIME))
+	if (start < client->spool->next_replay || tki_replay(client, SLICE_RECORDS, start + SLICE_TIME))
 		return;
 	client->spool->next_replay = 2 * tki_now_ms() - start;
 	if (client->connection == NULL)
@@ -488,8 +491,11 @@ tk_replay(tk_client *client, tk_replay_report *report)
 		return -1;
 	}
 	before = client->metrics;
-	if (client->spool != NULL)
-		done = replay(client, INT64_MAX, INT64_MAX);
+
+	/* Whoever asks for it does not want to wait for the end of a backoff. */
+	if (client->spool != NULL && client->spool->files != NULL)
+		done = (client->connection != NULL || tki_connect(client, true)) &&
+			tki_replay(client, INT64_MAX, INT64_MAX);
 	report->replayed = client->metrics.replayed - before.replayed;
 	report->collisions = client->metrics.collisions - before.collisions;
 	report->rejected = client->metrics.rejected - before.rejected;

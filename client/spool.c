@@ -178,8 +178,8 @@ is_trusted(int fd)
 }
 
 /* True for tradekeep-UUID.spool. */
-static bool
-is_spool_name(const char *name)
+bool
+tki_is_spool(const char *name)
 {
 	static const char form[] = PREFIX "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx" SPOOL_SUFFIX;
 
@@ -291,7 +291,7 @@ tki_spool_adopt(tk_client *client, const char *name)
 static int
 select_spool(const struct dirent *entry)
 {
-	return is_spool_name(entry->d_name);
+	return tki_is_spool(entry->d_name);
 }
 
 /* The order of the names means nothing, but is always the same. */

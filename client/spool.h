@@ -125,6 +125,7 @@ enum
 };
 
 /* spool.c */
+extern bool tki_is_spool(const char *name);
 extern int	tki_spool_adopt(tk_client *client, const char *name);
 extern tki_spool_file *tki_spool_own(tk_client *client);
 extern bool tki_spool_append(tk_client *client, const tki_operation *operation,
@@ -153,6 +154,7 @@ extern void tki_leave_c_locale(locale_t c, locale_t before);
 extern void tki_unmark(tk_client *client, const tki_spool_file *file, const tki_record *record);
 
 /* replay.c */
+extern bool tki_replay(tk_client *client, int64_t limit, int64_t deadline);
 extern void tki_replay_some(tk_client *client);
 
 /* grants.c */

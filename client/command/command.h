@@ -40,6 +40,7 @@ extern int	health_main(int argc, char **argv);
 extern int	import_main(int argc, char **argv);
 extern int	import_trades_main(int argc, char **argv);
 extern int	export_main(int argc, char **argv);
+extern int	replay_main(int argc, char **argv);
 extern int	stats_main(int argc, char **argv);
 extern int	demo_main(int argc, char **argv);
 extern int	bot_main(int argc, char **argv);
@@ -48,6 +49,7 @@ extern const char *const health_help;
 extern const char *const import_candles_help;
 extern const char *const import_trades_help;
 extern const char *const export_help;
+extern const char *const replay_help;
 extern const char *const stats_help;
 extern const char *const demo_help;
 

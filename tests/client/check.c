@@ -193,6 +193,8 @@ main(void)
 	test_environment();
 	test_tiers();
 	test_redis();
+	test_spools();
+	test_degrading();
 	admin_run("TRUNCATE tradekeep.claim, tradekeep.candle");
 	PQfinish(admin);
 	PQfinish(observer);

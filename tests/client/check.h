@@ -48,6 +48,8 @@ extern void test_outages(void);
 extern void test_processes(void);
 extern void test_tiers(void);
 extern void test_redis(void);
+extern void test_spools(void);
+extern void test_degrading(void);
 extern void test_environment(void);
 
 #endif							/* TRADEKEEP_CHECK_H */
