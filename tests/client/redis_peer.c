@@ -6,7 +6,6 @@
 
 #include "check.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -19,15 +18,8 @@ say(int connection, const redis_line *line)
 {
 	ssize_t		sent = 0;
 
-	if (line->manner == DRIBBLE)
-	{
-		for (size_t i = 0; sent >= 0; i = (i + 1) % line->length)
-		{
-			sent = send(connection, line->text + i, 1, MSG_NOSIGNAL);
-			poll(NULL, 0, 1);
-		}
-		return false;
-	}
+	for (size_t i = 0; line->manner == DRIBBLE && sent >= 0; i = (i + 1) % line->length)
+		sent = send(connection, line->text + i, 1, MSG_NOSIGNAL);
 	do
 	{
 		for (size_t done = 0; done < line->length && sent >= 0; done += (size_t) sent)
