@@ -65,10 +65,10 @@ static const char *const inspect_script =
 
 /* $1: the scope; $2: keys; $3: their ttls in ms, -1 for none; $4: the ttl of these. */
 #define EACH_KEY \
-	" FROM (SELECT u.key, coalesce(CASE WHEN u.ms >= 0" \
+	" FROM (SELECT u.key, coalesce(CASE WHEN u.ms OPERATOR(pg_catalog.>=) 0" \
 	" THEN u.ms OPERATOR(pg_catalog.*) interval '1 ms' END, $4) AS ttl" \
 	" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u(key, ms)" \
-	" ORDER BY u.key COLLATE \"C\" OFFSET 0) AS t OFFSET 0) AS r"
+	" ORDER BY u.key COLLATE pg_catalog.\"C\" OFFSET 0) AS t OFFSET 0) AS r"
 
 static const tki_statement claim_statement = {
 	.id = TKI_IMPORT_CLAIMS,.access = TKI_WRITE,
