@@ -86,14 +86,24 @@ redis_peer_start(redis_peer *peer, const redis_line *script)
 {
 	redis_peer_listen(peer);
 	peer->script = script;
+	peer->has_thread = true;
 	CHECK(pthread_create(&peer->thread, NULL, play, peer) == 0);
+}
+
+void
+redis_peer_interject(redis_peer *peer, const char *text)
+{
+	int			connection = peer->connection;
+
+	CHECK(send(connection, text, strlen(text), 0) == (ssize_t) strlen(text));
+	peer->connection = connection;	/* so that its thread closes it later */
 }
 
 void
 redis_peer_stop(redis_peer *peer)
 {
 	shutdown(peer->listener, SHUT_RDWR);
-	if (peer->script != NULL)
+	if (peer->has_thread)
 		pthread_join(peer->thread, NULL);
 	close(peer->listener);
 	unlink(peer->path);

@@ -14,7 +14,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -387,7 +386,7 @@ test_late_replies(void)
 	redis_peer_start(&peer, unasked);
 	client = open_redis(peer.url, ENOUGH);
 	CHECK_TEXT(ask(client, "GET", "a", NULL), "of a");
-	CHECK_INT(send(peer.connection, "+of x\r\n", 7, 0), 7);
+	redis_peer_interject(&peer, "+of x\r\n");
 	CHECK_TEXT(ask(client, "GET", "b", NULL), "of b");
 	CHECK_INT(client->metrics.redis_failures, 0);
 	tk_close(client);
