@@ -15,6 +15,7 @@ test_sharing(redis_server *redis)
 {
 	tk_client  *client = open_tiered(redis, HOUR);
 	tk_client  *other = open_tiered(redis, HOUR);
+	char		mark[128];
 
 	CHECK_TEXT(claim(client, "shared", "a"), "claimed by postgres");
 	CHECK_TEXT(claim(other, "shared", "a"), "duplicate by redis");
@@ -35,6 +36,14 @@ test_sharing(redis_server *redis)
 	CHECK(await_claim(other, "shared", "a"));
 	CHECK(admin_run("SELECT tradekeep.release('shared', 'a')"));
 	CHECK(await_claim(client, "shared", "a"));
+
+	/* Also where another handle, not knowing better yet, tells Redis again. */
+	make_deaf(client);
+	CHECK_TEXT(claim(client, "shared", "a"), "duplicate by memory");
+	snprintf(mark, sizeof(mark), "%s", redis_value(redis, "GET tradekeep:claim:shared:a"));
+	CHECK_INT(tk_release(client, "shared", "a", NULL), 0);
+	redis_value(redis, "SET tradekeep:claim:shared:a %s", mark);
+	CHECK_TEXT(claim(client, "shared", "a"), "claimed by postgres");
 
 	/* The names that bots gave such keys before. */
 	CHECK_INT(tk_claim_publish(client, "GOLD", INT64_C(1700000100000), 0, NULL), TK_CLAIMED);
@@ -193,7 +202,6 @@ test_forgeries(redis_server *redis)
 	tk_close(client);
 }
 
-/* Under a policy of refusal, who was granted what in an outage is not Redis's to say. */
 void
 test_redis_tier(void)
 {

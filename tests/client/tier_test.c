@@ -87,7 +87,9 @@ test_in_transaction(void)
 	CHECK_INT(tk_begin(client), 0);
 	end_session_of(client);
 	CHECK_INT(tk_claim(client, "block", "before", HOUR, NULL), TK_UNAVAILABLE);
+	CHECK_INT(tk_connect(client), 0);
 	CHECK_INT(tk_claim(client, "block", "before", HOUR, NULL), TK_UNAVAILABLE);
+	CHECK(failed_with(client, TK_ERROR_CONNECTION, "08006"));
 	CHECK_INT(tk_rollback(client), 0);
 	CHECK_INT(tk_claim(client, "block", "before", HOUR, NULL), TK_DUPLICATE);
 	tk_close(client);
