@@ -114,7 +114,8 @@ name_candle(tk_client *client, tki_request *request, char *key, const char *inst
 		return;
 	start = tki_candle_start(length, clock);
 	request->too_late = clock - start > drift;
-	if (request->too_late || !put_candle_key(key, instrument, timeframe, start))
+	if (request->too_late || !tki_candle_time(start) ||
+		!put_candle_key(key, instrument, timeframe, start))
 		return;
 	request->key = key;
 	if (at == 0)
