@@ -50,8 +50,7 @@ like($err, qr/ERROR:  0A000/, 'a release cannot be prepared');
 is($node->safe_psql('postgres', "SELECT tradekeep.claimed('s', 'a')"), 't', 'and nothing is released then');
 
 # What is remembered under the version and epoch of now is live: many sessions claim, compare and
-# release. What cache_state() sees is never older than what claimed() does. Sessions come and go, so
-# that they have each other's numbers.
+# release. What cache_state() sees is never older than what claimed() does.
 $node->safe_psql('postgres', 'SELECT tradekeep.clear_claims(), tradekeep.forget_cached()');
 append_to_file("$tmp/cache.sql", <<'SQL');
 \set key random(1, 4)
