@@ -172,21 +172,16 @@ replay_path(replay_job *job, const char *path)
 }
 
 static void
-print_summary(const replay_job *job)
+print_counts(const replay_job *job, int status)
 {
-	static const char *const names[] = {"replayed", "collisions", "rejected", "remaining", "living"};
-	const int64_t values[] = {job->report.replayed, job->report.collisions, job->report.rejected,
-	job->report.remaining, job->living};
-	char		number[32];
+	const summary_line lines[] = {
+		{"replayed", job->report.replayed}, {"collisions", job->report.collisions},
+		{"rejected", job->report.rejected}, {"remaining", job->report.remaining},
+		{"living", job->living}
+	};
 
-	for (int i = 0; i < 5; i++)
-	{
-		if (job->json)
-			printf("%s\"%s\": %lld%s", i == 0 ? "{" : ", ", names[i], (long long) values[i],
-				   i == 4 ? "}\n" : "");
-		else
-			printf("%-11s %s\n", names[i], with_commas(values[i], number));
-	}
+	print_summary(lines, sizeof(lines) / sizeof(lines[0]), seconds_since(&job->start), job->json,
+				  status);
 }
 
 int
@@ -218,6 +213,6 @@ replay_main(int argc, char **argv)
 	for (int i = optind; i < argc && status == EXIT_DONE; i++)
 		status = replay_path(&job, argv[i]);
 	if (!job.dry_run)
-		print_summary(&job);
+		print_counts(&job, status);
 	return status == EXIT_DONE && job.report.rejected > 0 ? EXIT_SKIPPED : status;
 }
