@@ -124,18 +124,22 @@ static bool
 is_collision(tk_client *client, const tki_spool_file *file, const tki_record *record,
 			 const PGresult *result)
 {
-	const char *const *values = record->parameters.values;
 	int64_t		others = tki_read_time(PQgetvalue(result, 0, 1));
+	const char *const *values = record->parameters.values;
+	tki_request request;
+	char		price[32] = "";
 	char		granted_at[32];
 	char		claimed_at[32];
 
 	if (PQgetvalue(result, 0, 0)[0] != 0 || others >= tki_record_expiry(record))
 		return false;
+	if (tki_record_request(record, &request) && request.is_signal)
+		snprintf(price, sizeof(price), ", %.15g", request.price);
 	print_time(granted_at, record->at);
 	print_time(claimed_at, others);
-	tki_log(client, TK_LOG_WARNING, "collision: %s \"%s\", \"%s\" was granted at %s by record %"
+	tki_log(client, TK_LOG_WARNING, "collision: %s \"%s\", \"%s\"%s was granted at %s by record %"
 			PRId64 " of %s, and at %s in PostgreSQL%s", record->operation->name, values[0], values[1],
-			granted_at, record->number, file->name, claimed_at, record->unknown ?
+			price, granted_at, record->number, file->name, claimed_at, record->unknown ?
 			", perhaps by the same call, whose answer was lost" : "");
 	return true;
 }

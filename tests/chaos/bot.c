@@ -139,7 +139,7 @@ claim_signal(tk_client *client)
 	tk_verdict	verdict;
 
 	snprintf(symbol, sizeof(symbol), "S%" PRId64, now_us() / 1000 / (5 * ERA));
-	wanted.entry_price = 100 + (double) (random() % 1000) / 100;
+	wanted.entry_price = 100 + (double) (random() % 1280) / 128;	/* exact, and so is its text */
 	begin("signal", wanted.direction, symbol, wanted.entry_price);
 	verdict = tk_claim_signal(client, &wanted, NULL, &answer);
 	end(client, tk_verdict_name(verdict), &answer);
@@ -206,11 +206,12 @@ main(int argc, char **argv)
 	tk_client  *client;
 	int			left = 60;
 
+	/* Who sees the log may send the signal. */
+	signal(SIGTERM, stop);
 	if (argc != 4 || (log_file = open(argv[2], O_WRONLY | O_CREAT | O_APPEND, 0600)) < 0)
 		return 2;
 	name = argv[1];
 	srandom((unsigned) atoi(argv[3]));
-	signal(SIGTERM, stop);
 
 	tk_options_init(&options);
 	options.application_name = name;

@@ -169,7 +169,7 @@ for my $what (keys %signals)
 		push @missing, $grants[$i] unless grep { near($price, $_) } @{ $sent{$what} // [] };
 		push @unreported, $grants[$i]
 		  unless grep { $_ == $price } @{ $sent{$what} // [] }
-		  or grep { /"\Q$symbol\E"/ && /\b\Q$price\E\b/ } @collisions;
+		  or grep { /"\Q$symbol\E"/ && /, \Q$price\E was/ } @collisions;
 		my @earlier = grep { near($price, $_->{price}) } @grants[ 0 .. $i - 1 ];
 		push @undegraded, $grants[$i] if @earlier && !grep { $_->{degraded} } $grants[$i], @earlier;
 	}

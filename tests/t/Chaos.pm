@@ -165,6 +165,7 @@ sub start_bot
 
 	push @{ $self->{logs} }, $log;
 	$self->{bots}{$name} = IPC::Run::start([ "$programs/bot", $name, $log, $seed ]);
+	await($name, sub { -e $log });
 	return;
 }
 
