@@ -42,6 +42,7 @@ typedef struct known_subject
 {
 	char		scope[MAX_SCOPE_BYTES + 1]; /* "" for signals */
 	int64_t		version;		/* -1: none was heard of */
+	int64_t		settled;		/* the version when notifications were last taken */
 	int64_t		trusted_until;	/* on the monotonic clock, in ms */
 	int64_t		used_at;
 	int64_t		ttl;			/* of the scope in ms; 0: none */
@@ -50,9 +51,8 @@ typedef struct known_subject
 
 struct tki_known
 {
-	int64_t		connection;		/* which of the handle's connections said it */
-	int64_t		introduced;		/* the last one that was asked whether it can listen */
-	bool		listening;
+	int64_t		introduced;		/* which of the handle's connections said it last, when asked */
+	bool		listening;		/* that one is */
 	bool		heard;			/* the server has spoken */
 	int64_t		epoch;
 	int64_t		clock_low;		/* the server's clock less the monotonic one, at least */
@@ -118,7 +118,7 @@ use_subject(tki_known *known, const char *scope, int64_t now)
 		known->last = place;
 		used = &known->subjects[place];
 		memset(used, 0, sizeof(*used));
-		used->version = -1;
+		used->version = used->settled = -1;
 		strcpy(used->scope, scope);
 	}
 	used->used_at = now;
@@ -132,27 +132,12 @@ distrust_all(tki_known *known)
 		known->subjects[i].trusted_until = 0;
 }
 
-/* Knowledge ends with the connection that it came over. */
-static void
-notice_new_connection(tk_client *client)
-{
-	tki_known  *known = client->known;
-
-	if (known->connection == client->connections)
-		return;
-	known->connection = client->connections;
-	known->listening = false;
-	known->next_question = 0;
-	distrust_all(known);
-}
-
 /* The server spoke, between two moments on the monotonic clock. */
 static void
 learn_clock(tk_client *client, int64_t epoch, int64_t clock, int64_t sent_at, int64_t received_at)
 {
 	tki_known  *known = client->known;
 
-	notice_new_connection(client);
 	if (known->heard && known->epoch != epoch)
 	{
 		tki_log(client, TK_LOG_INFO, "the server was restarted or replaced: all is forgotten");
@@ -223,6 +208,18 @@ tki_known_stamp(const tk_client *client, const char *scope)
 	};
 }
 
+/*
+ * A key that is named goes from memory, and from Redis.  The notification may be old: what was
+ * confirmed by a later version than that known before it came is another claim.
+ */
+static void
+forget_released(tk_client *client, const known_subject *subject, const char *key)
+{
+	tki_stamp	newest = {.epoch = client->known->epoch,.version = subject->settled};
+
+	tki_forget_claim(client, subject->scope, key, &newest);
+}
+
 /* "claim:SCOPE" or "claim:SCOPE\nKEY"; a scope may hold line feeds, too: any that fits is meant. */
 static void
 receive_release(tk_client *client, const char *released)
@@ -237,11 +234,7 @@ receive_release(tk_client *client, const char *released)
 		if (strncmp(released, candidate->scope, length) != 0)
 			continue;
 		if (released[length] == '\n')
-		{
-			tki_stamp	newest = {.epoch = known->epoch,.version = candidate->version};
-
-			tki_forget_claim(client, candidate->scope, released + length + 1, &newest);
-		}
+			forget_released(client, candidate, released + length + 1);
 		if (released[length] == '\n' || released[length] == '\0')
 			candidate->trusted_until = 0;
 	}
@@ -274,6 +267,8 @@ tki_known_drain(tk_client *client)
 		receive(client, notification);
 		PQfreemem(notification);
 	}
+	for (int i = 1; i < client->known->count; i++)
+		client->known->subjects[i].settled = client->known->subjects[i].version;
 }
 
 /* Looks for notifications, into the socket once in a millisecond at most. */
@@ -412,11 +407,12 @@ introduce(tk_client *client, const server_state *state)
 	tki_known  *known = client->known;
 	int64_t		connection = client->connections;
 
+	known->listening = false;
 	if (state->backend != PQbackendPID(client->connection))
 		tell_once(client, "a pooler is in between: releases by others are noticed with a delay");
 	else if (tki_command(client, &listen) != 0)
 		return false;
-	else if (connection == client->connections)
+	else
 		known->listening = true;
 	known->introduced = connection;
 	return true;
@@ -477,7 +473,6 @@ tki_known_fresh(tk_client *client, const char *scope, int64_t *now, tki_stamp *s
 		look(client, *now);
 	if (client->connection == NULL)
 		return false;
-	notice_new_connection(client);
 	asked = use_subject(known, scope, *now);
 	if (*now >= asked->trusted_until || known->introduced != client->connections)
 	{
@@ -537,5 +532,5 @@ bool
 tki_known_listening(const tk_client *client)
 {
 	return client->known->listening && client->connection != NULL &&
-		client->known->connection == client->connections;
+		client->known->introduced == client->connections;
 }

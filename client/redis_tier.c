@@ -190,12 +190,8 @@ is_trusted(tk_client *client, const tki_request *request, int64_t *now, const re
 	int64_t		low,
 				high;
 
-	tki_known_clock(client, *now, &low, &high);
-	if (mark->cached.expires_at <= high)
-		return false;
-	if (mark->degraded)
-		return tki_may_degrade(client, request->scope);
-	if (!tki_known_fresh(client, subject, now, &stamp) || stamp.epoch != mark->stamp.epoch ||
+	if (mark->degraded ? !tki_may_degrade(client, request->scope) :
+		!tki_known_fresh(client, subject, now, &stamp) || stamp.epoch != mark->stamp.epoch ||
 		stamp.version != mark->stamp.version)
 		return false;
 	tki_known_clock(client, *now, &low, &high);

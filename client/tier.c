@@ -335,9 +335,8 @@ tki_decide(tk_client *client, const tki_request *request, tk_sent_signal *sent, 
 }
 
 /*
- * A claim was released.  By somebody else, perhaps long ago: then what is stamped with another
- * version than `newest` or an earlier one stays in Redis, since it may be a later claim.  Null:
- * by this handle, just now.
+ * A claim was released.  By somebody else, perhaps long ago: then what is stamped later than
+ * `newest` stays in Redis.  Null: by this handle, just now.
  */
 void
 tki_forget_claim(tk_client *client, const char *scope, const char *key, const tki_stamp *newest)

@@ -458,8 +458,9 @@ typedef struct tk_tier_metrics
 	int64_t		claimed;		/* granted here; by memory and Redis only in degraded mode */
 	int64_t		misses;			/* passed on to the next tier */
 	int64_t		errors;
-	int64_t		latency_sum;	/* microseconds of all calls that this tier answered */
-	int64_t		latency[TK_LATENCY_BUCKETS];
+	int64_t		latency_sum;	/* microseconds of the calls below */
+	int64_t		latency[TK_LATENCY_BUCKETS];	/* calls that this tier answered; of memory those
+												 * that fill in a tk_answer, and every 64th other */
 } tk_tier_metrics;
 
 typedef enum tk_breaker
@@ -503,7 +504,8 @@ extern const char *tk_metrics_prometheus(tk_client *client);
  * The connection below, for SQL that has no call here, in the same transaction
  * if one is open.  Null while there is none.  It stays the handle's: never
  * finish it, and leave no result unread.  It is in libpq's nonblocking mode, in
- * which PQexec() and its like work as ever.
+ * which PQexec() and its like work as ever.  Notifications are the library's: on
+ * channels that it did not listen to, they are dropped.
  */
 struct pg_conn;
 extern struct pg_conn *tk_connection(tk_client *client);

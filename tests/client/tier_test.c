@@ -10,6 +10,7 @@
 
 #include "internal.h"
 
+#include <cjson/cJSON.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,7 +87,9 @@ test_in_transaction(void)
 	CHECK_INT(tk_begin(client), 0);
 	end_session_of(client);
 	CHECK_INT(tk_claim(client, "block", "before", HOUR, NULL), TK_UNAVAILABLE);
+	CHECK_INT(tk_connect(client), 0);
 	CHECK_INT(tk_claim(client, "block", "before", HOUR, NULL), TK_UNAVAILABLE);
+	CHECK(failed_with(client, TK_ERROR_CONNECTION, "08006"));
 	CHECK_INT(tk_rollback(client), 0);
 	CHECK_INT(tk_claim(client, "block", "before", HOUR, NULL), TK_DUPLICATE);
 	tk_close(client);
@@ -386,6 +389,57 @@ test_many_scopes(void)
 	tk_close(client);
 }
 
+/* The counters, and the same in both formats. */
+static void
+test_metrics(void)
+{
+	tk_client  *client = open_tiered(NULL, HOUR);
+	tk_metrics	metrics;
+	tk_answer	answer;
+	const char *text;
+	cJSON	   *json;
+	int64_t		timed = 0;
+
+	CHECK_INT(tk_read_metrics(client, &metrics), 0);
+	CHECK(metrics.memory.duplicates == 0 && metrics.breaker == TK_BREAKER_OFF &&
+		  metrics.listening == 0);
+	CHECK_INT(tk_claim(client, "metrics", "a", HOUR, &answer), TK_CLAIMED);
+	for (int i = 0; i < 6400; i++)
+		tk_claim(client, "metrics", "a", HOUR, NULL);
+	CHECK_INT(tk_claim(client, "metrics", "a", HOUR, &answer), TK_DUPLICATE);
+	CHECK_INT(tk_claim(client, "metrics", "b", 0, &answer), TK_REFUSED);
+	CHECK_INT(tk_read_metrics(client, &metrics), 0);
+	CHECK_INT(metrics.memory.duplicates, 6401);
+	CHECK_INT(metrics.memory.misses, 2);
+	CHECK_INT(metrics.postgres.claimed, 1);
+	CHECK_INT(metrics.postgres.errors, 1);
+	CHECK_INT(metrics.cached_entries, 1);
+	CHECK_INT(metrics.unavailable, 0);
+	for (int i = 0; i < TK_LATENCY_BUCKETS; i++)
+		timed += metrics.memory.latency[i];
+	CHECK_INT(timed, 101);
+
+	json = cJSON_Parse(tk_metrics_json(client));
+	CHECK(json != NULL);
+	CHECK_INT(cJSON_GetObjectItem(cJSON_GetObjectItem(json, "memory"), "duplicates")->valueint,
+			  6401);
+	CHECK_TEXT(cJSON_GetObjectItem(json, "breaker")->valuestring, "off");
+	CHECK(cJSON_IsTrue(cJSON_GetObjectItem(json, "listening")));
+	cJSON_Delete(json);
+
+	text = tk_metrics_prometheus(client);
+	CHECK(strstr(text, "\ntradekeep_client_duplicates_total{tier=\"memory\"} 6401\n") != NULL);
+	CHECK(strstr(text, "\ntradekeep_client_latency_seconds_bucket{tier=\"memory\",le=\"+Inf\"} 101\n"
+				 "tradekeep_client_latency_seconds_sum{tier=\"memory\"} ") != NULL);
+	CHECK(strstr(text, "\ntradekeep_client_latency_seconds_count{tier=\"memory\"} 101\n") != NULL);
+	CHECK(strstr(text, "\n# TYPE tradekeep_client_latency_seconds histogram\n") != NULL);
+	CHECK(strstr(text, "\ntradekeep_client_breaker{state=\"off\"} 1\n") != NULL);
+	CHECK(text[strlen(text) - 1] == '\n' && strstr(text, "\n\n") == NULL);
+	CHECK_INT(tk_read_metrics(NULL, &metrics), -1);
+	CHECK(tk_metrics_json(NULL) == NULL && tk_metrics_prometheus(NULL) == NULL);
+	tk_close(client);
+}
+
 void
 test_tiers(void)
 {
@@ -401,4 +455,5 @@ test_tiers(void)
 	test_new_extension();
 	test_bound();
 	test_many_scopes();
+	test_metrics();
 }
