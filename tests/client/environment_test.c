@@ -161,8 +161,8 @@ test_bad_values(void)
 		}
 	}
 	CHECK(under("REDIS_TIMEOUT", "2147483.648").problem[0] != '\0');
-	CHECK(under("CACHE_TTL_CANDLE", "3162240000.001").problem[0] != '\0');
-	CHECK_TEXT(under("CACHE_TTL_CANDLE", "3162240000").problem, "");
+	CHECK(under("CACHE_TTL_CANDLE", "3155760000.001").problem[0] != '\0');
+	CHECK_TEXT(under("CACHE_TTL_CANDLE", "3155760000").problem, "");
 	CHECK(under("REDIS_DB", "1.5").problem[0] != '\0');
 
 	options = under("REDIS_TIMEOUT", "soon");
