@@ -9,6 +9,7 @@
 #include "internal.h"
 
 #include <string.h>
+#include <time.h>
 
 #define SECOND	INT64_C(1000)
 #define DAY		(86400 * SECOND)
@@ -32,54 +33,6 @@ static const struct
 	{"3d", 259200}, {"1w", 604800}, {"1M", MONTH},
 };
 
-/* Days before each month of a year that is no leap year. */
-static const int days_before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
-
-typedef struct civil_date
-{
-	int			year;
-	int			month;			/* from 0 */
-	int			day;			/* from 0 */
-} civil_date;
-
-static bool
-is_leap(int year)
-{
-	return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-}
-
-/* Days from 1900-01-01 to the first day of a year. */
-static int
-days_before_year(int year)
-{
-	int			before = year - 1;
-
-	return (year - 1900) * 365 + before / 4 - before / 100 + before / 400 - 460;
-}
-
-static int
-days_before_month(int year, int month)
-{
-	return days_before[month] + (month > 1 && is_leap(year));
-}
-
-/* The date of a time in range. */
-static civil_date
-date_of(int64_t ms)
-{
-	int			days = (int) ((ms - MIN_CANDLE_TIME) / DAY);
-	civil_date	result = {.year = 1900 + days / 366};
-
-	while (days_before_year(result.year + 1) <= days)
-		result.year++;
-	days -= days_before_year(result.year);
-	result.month = days / 32;
-	while (result.month < 11 && days_before_month(result.year, result.month + 1) <= days)
-		result.month++;
-	result.day = days - days_before_month(result.year, result.month);
-	return result;
-}
-
 /* The length of a timeframe in seconds, or 0 when there is none of that name. */
 int
 tki_timeframe(const char *name)
@@ -98,6 +51,21 @@ tki_candle_time(int64_t ms)
 	return ms >= MIN_CANDLE_TIME && ms < END_CANDLE_TIME;
 }
 
+/* Midnight of the first day of the month of `ms`, or of one later. */
+static int64_t
+month_start(int64_t ms, int later)
+{
+	time_t		second = (ms - MIN_CANDLE_TIME) / SECOND + MIN_CANDLE_TIME / SECOND;
+	struct tm	date;
+
+	gmtime_r(&second, &date);
+	date = (struct tm)
+	{
+		.tm_year = date.tm_year,.tm_mon = date.tm_mon + later,.tm_mday = 1
+	};
+	return timegm(&date) * SECOND;
+}
+
 /* The start of the candle that a time in range belongs to. */
 int64_t
 tki_candle_start(int timeframe, int64_t ms)
@@ -106,11 +74,7 @@ tki_candle_start(int timeframe, int64_t ms)
 	int64_t		into;
 
 	if (timeframe == MONTH)
-	{
-		int64_t		today = ms - MIN_CANDLE_TIME;
-
-		return MIN_CANDLE_TIME + (today / DAY - date_of(ms).day) * DAY;
-	}
+		return month_start(ms, 0);
 
 	/* 1970-01-05 was a Monday. */
 	into = (ms - (timeframe == 604800 ? 4 * DAY : 0)) % length;
@@ -120,47 +84,16 @@ tki_candle_start(int timeframe, int64_t ms)
 int64_t
 tki_candle_end(int timeframe, int64_t start)
 {
-	if (timeframe == MONTH)
-	{
-		civil_date	first = date_of(start);
-		int			next = first.month + 1;
-
-		return start + DAY * ((next < 12 ? days_before_month(first.year, next) :
-							   365 + is_leap(first.year)) -
-							  days_before_month(first.year, first.month));
-	}
-	return start + timeframe * SECOND;
+	return timeframe == MONTH ? month_start(start, 1) : start + timeframe * SECOND;
 }
 
-static char *
-put_digits(char *target, int value, int digits)
-{
-	for (int i = digits - 1; i >= 0; i--)
-	{
-		target[i] = (char) ('0' + value % 10);
-		value /= 10;
-	}
-	return target + digits;
-}
-
-/* A time in range as YYYY-MM-DDTHH:MM:SS; `text` has room for 20 bytes. */
+/* A candle's start in range as YYYY-MM-DDTHH:MM:SS, into TKI_UTC_TEXT bytes. */
 void
 tki_utc_text(int64_t ms, char *text)
 {
-	civil_date	day = date_of(ms);
-	int			second = (int) ((ms - MIN_CANDLE_TIME) % DAY / SECOND);
-	char	   *p = text;
+	time_t		second = ms / SECOND;
+	struct tm	date;
 
-	p = put_digits(p, day.year, 4);
-	*p++ = '-';
-	p = put_digits(p, day.month + 1, 2);
-	*p++ = '-';
-	p = put_digits(p, day.day + 1, 2);
-	*p++ = 'T';
-	p = put_digits(p, second / 3600, 2);
-	*p++ = ':';
-	p = put_digits(p, second / 60 % 60, 2);
-	*p++ = ':';
-	p = put_digits(p, second % 60, 2);
-	*p = '\0';
+	gmtime_r(&second, &date);
+	strftime(text, TKI_UTC_TEXT, "%Y-%m-%dT%H:%M:%S", &date);
 }

@@ -84,8 +84,9 @@ tk_claim(tk_client *client, const char *scope, const char *key, int64_t ttl, tk_
 static bool
 put_candle_key(char *key, const char *instrument, const char *timeframe, int64_t start)
 {
-	/* Colons take two bytes, and a time 19. */
-	if (strlen(instrument) + (timeframe != NULL ? strlen(timeframe) : 0) + 21 > MAX_KEY_BYTES)
+	/* A time, with a null byte that makes room for one colon; and perhaps another one. */
+	if (strlen(instrument) + (timeframe != NULL ? strlen(timeframe) + 1 : 0) + TKI_UTC_TEXT >
+		MAX_KEY_BYTES)
 		return false;
 	key = stpcpy(stpcpy(key, instrument), ":");
 	if (timeframe != NULL)

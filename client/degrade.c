@@ -187,10 +187,10 @@ tki_follows_spool(tk_client *client, const char *scope)
 static void
 announce(tk_client *client)
 {
-	if (!client->spool->degraded)
+	if (client->spool->announced != client->connections + 1)
 		tki_log(client, TK_LOG_WARNING, "going on without PostgreSQL: %s",
 				client->message[0] != '\0' ? client->message : "there are records to be replayed");
-	client->spool->degraded = true;
+	client->spool->announced = client->connections + 1;
 }
 
 /* The claim or signal that is being decided. */

@@ -356,6 +356,7 @@ extern bool tki_check_time(tk_client *client, int64_t ms, const char *what);
 extern bool tki_check_count(tk_client *client, size_t count, const char *what);
 
 /* calendar.c */
+#define TKI_UTC_TEXT	20
 extern int	tki_timeframe(const char *name);
 extern bool tki_candle_time(int64_t ms);
 extern int64_t tki_candle_start(int timeframe, int64_t ms);

@@ -398,7 +398,7 @@ take_chunk(tk_client *client, tki_spool_file *file, int64_t limit, int64_t deadl
 		tki_replayed done;
 		chunk_outcome outcome = run_chunk(client, file, limit, deadline, reject, &done);
 
-		if (outcome == FAILED)
+		if (outcome == FAILED || (reject && outcome != DONE))
 			return false;
 		if (outcome == DONE)
 		{
@@ -422,6 +422,7 @@ end_file(tk_client *client, tki_spool_file *file)
 {
 	tki_spool_file ended = *file;
 
+	tki_log(client, TK_LOG_INFO, "all of %s is in PostgreSQL", file->name);
 	if (!tki_spool_remove(client, file) || tell(client, &end_statement, &ended, 0))
 		return;
 	tki_log(client, TK_LOG_INFO, "%s is done, but left its position: %s", ended.name,
@@ -451,9 +452,6 @@ tki_replay(tk_client *client, int64_t limit, int64_t deadline)
 		}
 		end_file(client, file);
 	}
-	if (client->spool->degraded)
-		tki_log(client, TK_LOG_INFO, "all that the spool kept is in PostgreSQL");
-	client->spool->degraded = false;
 	tki_grants_clear(client);
 	return true;
 }

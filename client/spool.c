@@ -225,7 +225,11 @@ scan(tk_client *client, tki_spool_file *file)
 		bool		usable = read != TKI_RECORD_FOREIGN;
 
 		if (read == TKI_RECORD && status == TKI_LINE)
+		{
 			usable = tki_grant_record(client, &record);
+			if (file->began == 0)
+				file->began = record.at;
+		}
 		tki_record_free(&record);
 		if (!usable)
 		{
@@ -249,7 +253,7 @@ int
 tki_spool_adopt(tk_client *client, const char *name)
 {
 	tki_spool  *spool = client->spool;
-	tki_spool_file **end = &spool->files;
+	tki_spool_file **link = &spool->files;
 	tki_spool_file *file = NULL;
 	int			problem = 0;
 	int			fd;
@@ -281,9 +285,10 @@ tki_spool_adopt(tk_client *client, const char *name)
 		return 0;
 	}
 	tki_log(client, TK_LOG_INFO, "took over %s: %lld records", name, (long long) file->records);
-	while (*end != NULL)
-		end = &(*end)->next;
-	*end = file;
+	while (*link != NULL && (*link)->began <= file->began)
+		link = &(*link)->next;
+	file->next = *link;
+	*link = file;
 	tki_spool_count(client);
 	return 0;
 }
@@ -294,7 +299,6 @@ select_spool(const struct dirent *entry)
 	return tki_is_spool(entry->d_name);
 }
 
-/* The order of the names means nothing, but is always the same. */
 static void
 adopt_orphans(tk_client *client)
 {

@@ -36,6 +36,7 @@ typedef struct tki_spool_file
 	int			fd;
 	bool		own;			/* this handle appends to it; the others are orphans */
 	bool		broken;			/* the disk failed, and what it says is not to be trusted again */
+	int64_t		began;			/* ms, when its first record was written */
 	int64_t		end;			/* bytes of whole lines */
 	int64_t		last;			/* number of the last record */
 	int64_t		records;		/* lines not yet replayed ... */
@@ -49,7 +50,7 @@ struct tki_spool
 	int			directory;
 	char	   *path;
 	tki_spool_file *files;		/* in the order of their replay: the own one is the last */
-	bool		degraded;		/* the log was told so */
+	int64_t		announced;		/* the outage behind this number of connections was logged */
 	int64_t		next_replay;	/* not before, on the monotonic clock, in ms */
 
 	/* A part of one file, to read it line by line. */

@@ -459,8 +459,8 @@ typedef struct tk_tier_metrics
 	int64_t		misses;			/* passed on to the next tier */
 	int64_t		errors;
 	int64_t		latency_sum;	/* microseconds of the calls below */
-	int64_t		latency[TK_LATENCY_BUCKETS];	/* calls that this tier answered; of memory those that
-												 * fill in a tk_answer, and every 64th other */
+	int64_t		latency[TK_LATENCY_BUCKETS];	/* calls that this tier answered; of memory those
+												 * that fill in a tk_answer, and every 64th other */
 } tk_tier_metrics;
 
 typedef enum tk_breaker

@@ -52,7 +52,7 @@ test_calendar(void)
 			int64_t		at = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
 			int64_t		start = strtoll(PQgetvalue(result, 0, 2), NULL, 10);
 			int64_t		end = strtoll(PQgetvalue(result, 0, 3), NULL, 10);
-			char		text[20];
+			char		text[TKI_UTC_TEXT];
 
 			/* The first candle of three days began before the range. */
 			tki_utc_text(tki_candle_time(start) ? start : at, text);

@@ -23,6 +23,9 @@
 static relay *line;
 static char folder[64];
 
+static const tk_candle candle = {.ts = DAY_START,.open = 0.1,.high = 9,.low = 0.1,.close = 3e-9 + 1,
+.volume = 1e22,.closed = 1};
+
 /* What the log said: the last collision, and how many warnings there were. */
 static char collision[1024];
 static int	warnings;
@@ -197,6 +200,8 @@ test_policies(void)
 	relay_cut(line);
 	CHECK_INT(claim(client, "policy", "inside too", NULL), TK_UNAVAILABLE);
 	CHECK_INT(claim(client, "policy", "inside again", NULL), TK_UNAVAILABLE);
+	CHECK_INT(tk_upsert_candles(client, "SP/0", "1m", &candle, 1, NULL), -1);
+	CHECK_INT(tk_error(client), TK_ERROR_CONNECTION);
 	CHECK_INT(tk_rollback(client), 0);
 	CHECK_INT(claim(client, "careful", "a", &answer), TK_UNAVAILABLE);
 	CHECK(failed_with(client, TK_ERROR_CONNECTION, "08001") ||
@@ -226,12 +231,17 @@ test_policies(void)
 	client = tk_open(&options);
 	CHECK_INT(claim(client, "policy", "auth", NULL), TK_UNAVAILABLE);
 	CHECK_INT(tk_error(client), TK_ERROR_AUTHENTICATION);
+	CHECK_INT(tk_upsert_candles(client, "SP/0", "1m", &candle, 1, NULL), -1);
+	CHECK_INT(tk_error(client), TK_ERROR_AUTHENTICATION);
+	CHECK_INT(tk_spooled(client), 0);
 	tk_close(client);
 	client = open_degrading(folder, NULL);
 	CHECK(admin_run("ALTER TABLE tradekeep.claim RENAME TO hidden_claim"));
 	CHECK(claim(client, "policy", "hidden", NULL) != TK_CLAIMED);
 	CHECK_INT(tk_error(client), TK_ERROR_SERVER);
 	CHECK(admin_run("ALTER TABLE tradekeep.hidden_claim RENAME TO claim"));
+	CHECK_INT(tk_upsert_candles(client, "SP/0", "7m", &candle, 1, NULL), -1);
+	CHECK(failed_with(client, TK_ERROR_SERVER, "22P02"));
 	tk_close(client);
 
 	/* A spool that cannot be, and one that nobody named. */
@@ -399,9 +409,6 @@ test_collision(void)
 	tk_close(one);
 	tk_close(two);
 }
-
-static const tk_candle candle = {.ts = DAY_START,.open = 0.1,.high = 9,.low = 0.1,.close = 3e-9 + 1,
-.volume = 1e22,.closed = 1};
 
 /* Writes are kept in order, and are what they would have been. */
 static void
@@ -727,6 +734,40 @@ test_orphans(void)
 	tk_close(second);
 }
 
+/* Spools of processes that followed each other arrive in that order, whatever their names. */
+static void
+test_succession(void)
+{
+	tk_client  *client;
+	tk_replay_report report;
+	char		id[2][16];
+
+	relay_cut(line);
+	for (int i = 0; i < 8; i++)
+	{
+		tk_trade	trade = {.trade_id = id[i % 2],.symbol = "X",.side = "LONG",.quantity = "1",
+		.entry_price = "2",.opened_at = DAY_START};
+		int64_t		start = now_ms();
+
+		client = open_degrading(folder, NULL);
+		snprintf(id[i % 2], sizeof(id[0]), "t%d", i);
+		if (i > 0)
+			CHECK_INT(tk_close_trade(client, NULL, id[(i + 1) % 2], "3", DAY_START, NULL, NULL,
+									 NULL), 0);
+		CHECK_INT(tk_add_trade(client, &trade, 0, NULL), 0);
+		tk_close(client);
+		while (now_ms() < start + 2)
+			;
+	}
+	relay_restore(line);
+	client = open_degrading(folder, NULL);
+	CHECK_INT(tk_replay(client, &report), 0);
+	CHECK_INT(report.replayed, 15);
+	CHECK_INT(report.rejected, 0);
+	tk_close(client);
+	CHECK(admin_run("TRUNCATE tradekeep.trade"));
+}
+
 /* Runs in a child, which ends as if it were killed. */
 static void
 in_child(void (*run) (void))
@@ -914,6 +955,7 @@ test_degrading(void)
 	test_unknown_outcome();
 	test_order();
 	test_orphans();
+	test_succession();
 	test_crashes();
 	test_lost_commit();
 	test_race();

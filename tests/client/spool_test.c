@@ -131,6 +131,8 @@ make_spool(void)
 	CHECK_INT(records_of(client), RECORDS);
 	tk_close(client);
 	remove_files(SPOOL_SUFFIX, true);
+	CHECK(memmem(data, size, "0.30000000000000004", 19) != NULL);
+	CHECK(memmem(data, size, "0.33333333333333331", 19) != NULL);
 	for (size_t i = 0; i < size && lines < RECORDS; i++)
 	{
 		if (data[i] == '\n')
@@ -280,6 +282,7 @@ test_strangers(void)
 	{
 		write_spool(data, size);
 		CHECK_INT(chown(path_of(NAME), 65534, (gid_t) -1), 0);
+		CHECK_INT(chmod(path_of(NAME), 0666), 0);
 		CHECK_INT(chmod(folder, 0777), 0);
 		CHECK_INT(seteuid(65533), 0);
 		client = open_alone(0);
