@@ -80,13 +80,4 @@
 #define my_local_transaction() (MyProc->lxid)
 #endif
 
-/* 17 renamed the number of a backend, which no other has at the same time. */
-#if PG_VERSION_NUM >= 170000
-#include "storage/procnumber.h"
-#define my_backend_number() ((int) MyProcNumber)
-#else
-#include "storage/backendid.h"
-#define my_backend_number() ((int) MyBackendId)
-#endif
-
 #endif							/* TRADEKEEP_COMPAT_H */

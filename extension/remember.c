@@ -10,11 +10,12 @@
  * is good for nothing once the version is another.  A notification only makes that
  * faster known.
  *
- * A version is a sum over rows of tradekeep.cache_version.  Each backend adds to a row of
- * its own, so that those that release at the same time do not wait for each other.  Rows
- * only grow and appear with their commit, so of two snapshots that see the same sum
- * neither sees a release that the other does not.  A backend's number is free again after
- * its last transaction, so only its own snapshot can be older than its row.
+ * A version is a sum over rows of tradekeep.cache_version.  Those that release at the same
+ * time do not wait for each other: each takes the first slot that is free, by a lock until
+ * the end of its transaction, and adds to the row of that slot, as it is by now, whatever
+ * the isolation level.  There are few rows to read, then, as there are few at a time.
+ * Rows only grow, with their commit, so of two snapshots that see the same sum neither sees
+ * a release that the other does not.
  *
  * The epoch tells servers, databases and extensions apart, and one start of a server from
  * the next: a crash may lose what was committed asynchronously, and with it the last
@@ -40,6 +41,7 @@
 
 #include "claim.h"
 #include "input.h"
+#include "lock.h"
 #include "metrics.h"
 #include "probe.h"
 #include "signal.h"
@@ -92,14 +94,19 @@ grow_version(const char *subject)
 	static LocalTransactionId transaction = InvalidLocalTransactionId;
 	static SubTransactionId subtransaction = InvalidSubTransactionId;
 	static char grown[MAX_SUBJECT_BYTES + 1];
-	Datum		values[2] = {
-		CStringGetTextDatum(subject), Int32GetDatum(my_backend_number())
-	};
+	Datum		values[2];
+	int			slot = 0;
 
 	if (transaction == my_local_transaction() &&
 		subtransaction == GetCurrentSubTransactionId() && strcmp(grown, subject) == 0)
 		return;
-	run_statement(&grow, values, NULL);
+	while (!try_lock_until_end(LOCK_SLOT, slot, ExclusiveLock))
+		slot++;
+	values[0] = CStringGetTextDatum(subject);
+	values[1] = Int32GetDatum(slot);
+	SPI_connect();
+	execute_latest(&grow, values);
+	SPI_finish();
 	transaction = my_local_transaction();
 	subtransaction = GetCurrentSubTransactionId();
 	strlcpy(grown, subject, sizeof(grown));

@@ -1,15 +1,16 @@
 -- remember: what caches in front of the database may remember
 
 -- Of this database as it is now: a restored one begins anew, under another epoch. Rows must never shrink or go.
+-- With much room in a page the old versions of a row soon go, and nobody has to step over them.
 CREATE TABLE tradekeep.cache_version (
 	subject text COLLATE "C" NOT NULL,
 	slot integer NOT NULL,
 	n bigint NOT NULL,
 	PRIMARY KEY (subject, slot)
-) USING heap;
+) USING heap WITH (fillfactor = 10);
 COMMENT ON TABLE tradekeep.cache_version IS
 'how often something was released: claim:SCOPE, claim (all scopes) or signal; the version of a subject is the sum of n';
-COMMENT ON COLUMN tradekeep.cache_version.slot IS 'number of a backend: each adds to a row of its own';
+COMMENT ON COLUMN tradekeep.cache_version.slot IS 'which of those that release at the same time adds to the row';
 
 CREATE FUNCTION tradekeep.claim_to_remember(scope text, key text, ttl interval DEFAULT NULL,
 	OUT claimed boolean, OUT expires_at timestamptz, OUT version bigint, OUT epoch bigint, OUT clock timestamptz)
