@@ -10,7 +10,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define MAX_SECONDS (INT64_C(100) * 366 * 86400)
+/* The longest ttl that the server takes: 100 years. */
+#define MAX_SECONDS (INT64_C(36525) * 86400)
 
 typedef bool (*variable_reader) (const char *text, tk_options *options, size_t field);
 

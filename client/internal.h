@@ -90,6 +90,7 @@ typedef enum tki_statement_id
 	TKI_REPLAY_SIGNAL,
 	TKI_HEALTH,
 	TKI_EXTENSION_HEALTH,
+	TKI_IMPORT_CLAIMS,
 	TKI_SIMPLE					/* a command without parameters, never prepared */
 } tki_statement_id;
 
@@ -274,6 +275,7 @@ struct redisReply;				/* of hiredis/hiredis.h */
 extern tki_redis *tki_redis_make(const tk_options *options, char *reason, size_t size);
 extern void tki_redis_free(tki_redis *redis);
 extern tk_breaker tki_redis_breaker(const tk_client *client);
+extern const char *tki_redis_reason(const tk_client *client);
 extern bool tki_redis_usable(const tk_client *client);
 extern struct redisReply *tki_redis_command(tk_client *client, int argc, const char *const *argv,
 											const size_t *lengths);

@@ -124,6 +124,13 @@ tki_redis_breaker(const tk_client *client)
 	return tki_now_ms() < redis->next_attempt ? TK_BREAKER_OPEN : TK_BREAKER_PROBING;
 }
 
+/* Why Redis last failed. */
+const char *
+tki_redis_reason(const tk_client *client)
+{
+	return client->redis->reason;
+}
+
 bool
 tki_redis_usable(const tk_client *client)
 {

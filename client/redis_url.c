@@ -140,7 +140,7 @@ read_rest(char *text, bool is_path, tki_redis_address *address)
 	}
 	if (problem != NULL)
 		return problem;
-	if (query != NULL && (strncmp(query, "db=", 3) != 0 || strpbrk(query, "&#") != NULL))
+	if (query != NULL && strncmp(query, "db=", 3) != 0)
 		return "a parameter other than db";
 	if (query != NULL && (problem = read_database(query + 3, address)) != NULL)
 		return problem;

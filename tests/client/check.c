@@ -201,6 +201,7 @@ main(void)
 	test_redis_tier();
 	test_signals();
 	test_coherence();
+	test_environment();
 	test_redis();
 	admin_run("TRUNCATE tradekeep.claim, tradekeep.candle");
 	PQfinish(admin);

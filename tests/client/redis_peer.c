@@ -6,7 +6,6 @@
 
 #include "check.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -19,15 +18,8 @@ say(int connection, const redis_line *line)
 {
 	ssize_t		sent = 0;
 
-	if (line->manner == DRIBBLE)
-	{
-		for (size_t i = 0; sent >= 0; i = (i + 1) % line->length)
-		{
-			sent = send(connection, line->text + i, 1, MSG_NOSIGNAL);
-			poll(NULL, 0, 1);
-		}
-		return false;
-	}
+	for (size_t i = 0; line->manner == DRIBBLE && sent >= 0; i = (i + 1) % line->length)
+		sent = send(connection, line->text + i, 1, MSG_NOSIGNAL);
 	do
 	{
 		for (size_t done = 0; done < line->length && sent >= 0; done += (size_t) sent)
@@ -94,14 +86,24 @@ redis_peer_start(redis_peer *peer, const redis_line *script)
 {
 	redis_peer_listen(peer);
 	peer->script = script;
+	peer->has_thread = true;
 	CHECK(pthread_create(&peer->thread, NULL, play, peer) == 0);
+}
+
+void
+redis_peer_interject(redis_peer *peer, const char *text)
+{
+	int			connection = peer->connection;
+
+	CHECK(send(connection, text, strlen(text), 0) == (ssize_t) strlen(text));
+	peer->connection = connection;	/* so that its thread closes it later */
 }
 
 void
 redis_peer_stop(redis_peer *peer)
 {
 	shutdown(peer->listener, SHUT_RDWR);
-	if (peer->script != NULL)
+	if (peer->has_thread)
 		pthread_join(peer->thread, NULL);
 	close(peer->listener);
 	unlink(peer->path);

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* What it does with a command, whatever that is. */
@@ -37,12 +38,16 @@ typedef struct redis_peer
 	char		url[112];
 	const redis_line *script;	/* goes on from one connection to the next */
 	pthread_t	thread;
+	bool		has_thread;
 } redis_peer;
 
 extern void redis_peer_start(redis_peer *peer, const redis_line *script);
 
 /* The same without a thread: connections wait to be accepted, for ever. */
 extern void redis_peer_listen(redis_peer *peer);
+
+/* Says something that nobody asked for, on the current connection. */
+extern void redis_peer_interject(redis_peer *peer, const char *text);
 
 /* Ends it.  The script has come to its end, or the client has closed. */
 extern void redis_peer_stop(redis_peer *peer);

@@ -14,7 +14,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,7 +39,7 @@ static tk_client *
 open_redis(const char *url, int timeout)
 {
 	tk_options	options = {.database_url = "host=/nonexistent",.redis_url = url,
-		.redis_timeout = timeout,.log = keep_message};
+	.redis_timeout = timeout,.log = keep_message};
 	tk_client  *client = tk_open(&options);
 
 	warnings = 0;
@@ -120,7 +119,7 @@ static void
 check_answers(const char *url, const char *password, int db)
 {
 	tk_options	options = {.redis_url = url,.redis_password = password,.redis_db = db,
-		.redis_timeout = ENOUGH,.log = keep_message};
+	.redis_timeout = ENOUGH,.log = keep_message};
 	tk_client  *client = tk_open(&options);
 
 	if (!CHECK(strcmp(ask(client, "SET", "where", url), "OK") == 0))
@@ -184,6 +183,7 @@ static void
 test_standstill(redis_server *server)
 {
 	tk_client  *client = open_redis(server->url, SHORT);
+	const char *get[] = {"GET", "a"};
 	int			calls = 0;
 
 	CHECK_TEXT(ask(client, "SET", "a", "of a"), "OK");
@@ -196,7 +196,7 @@ test_standstill(redis_server *server)
 	/* While the breaker is open nobody is asked, and nothing is said of the failing probes. */
 	while (client->metrics.redis_failures < 4)
 	{
-		if (tki_redis_command(client, 2, (const char *[]) {"GET", "a"}, NULL) != NULL)
+		if (tki_redis_command(client, 2, get, NULL) != NULL)
 			CHECK(!"a server that stands still answers");
 		calls++;
 	}
@@ -280,7 +280,6 @@ static const redis_line nonsense[] = {
 	LINE(SAY, "$5\r\nlate"),
 	LINE(SAY_FOR_EVER, "+"),
 	LINE(SAY_FOR_EVER, "*1\r\n"),
-	LINE(DRIBBLE, "+"),
 };
 
 static void
@@ -297,6 +296,17 @@ check_nonsense(const redis_line *line)
 	CHECK_INT(client->metrics.redis_failures, 1);
 	tk_close(client);
 	redis_peer_stop(&peer);
+}
+
+static void
+check_nothing_in_time(const char *url)
+{
+	tk_client  *client = open_redis(url, SHORT);
+
+	CHECK_TEXT(ask(client, "GET", "k", NULL), "none");
+	if (!CHECK(strstr(last_message, "no answer within 100 ms") != NULL))
+		printf("    %s\n", last_message);
+	tk_close(client);
 }
 
 /* Bytes of which nobody has thought: whatever becomes of them, it does soon. */
@@ -323,7 +333,10 @@ static void
 test_nonsense(void)
 {
 	static const redis_line busy[] = {LINE(SAY_AND_HANG_UP, "-ERR max number of clients reached\r\n"), NO_MORE};
+	static const redis_line no_auth[] = {LINE(SAY_AND_HANG_UP, "-ERR unknown command 'AUTH', with args beginning with: 'secret'\r\n"), NO_MORE};
+	static const redis_line dribble[] = {LINE(DRIBBLE, "+"), NO_MORE};
 	redis_peer	peer;
+	char		url[160];
 
 	for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++)
 		check_nonsense(&nonsense[i]);
@@ -335,9 +348,19 @@ test_nonsense(void)
 	check_refuses(peer.url, "SELECT was refused: ERR");
 	redis_peer_stop(&peer);
 
+	redis_peer_start(&peer, no_auth);
+	snprintf(url, sizeof(url), "unix://:secret@%s", peer.path);
+	check_refuses(url, "AUTH was refused: ERR");
+	redis_peer_stop(&peer);
+
+	/* There is always a byte more: only the deadline ends that before the limit does. */
+	redis_peer_start(&peer, dribble);
+	check_nothing_in_time(peer.url);
+	redis_peer_stop(&peer);
+
 	/* It takes the connection, and nothing more. */
 	redis_peer_listen(&peer);
-	check_refuses(peer.url, "no answer within");
+	check_nothing_in_time(peer.url);
 	redis_peer_stop(&peer);
 }
 
@@ -363,7 +386,7 @@ test_late_replies(void)
 	redis_peer_start(&peer, unasked);
 	client = open_redis(peer.url, ENOUGH);
 	CHECK_TEXT(ask(client, "GET", "a", NULL), "of a");
-	CHECK_INT(send(peer.connection, "+of x\r\n", 7, 0), 7);
+	redis_peer_interject(&peer, "+of x\r\n");
 	CHECK_TEXT(ask(client, "GET", "b", NULL), "of b");
 	CHECK_INT(client->metrics.redis_failures, 0);
 	tk_close(client);
@@ -394,11 +417,12 @@ static void
 test_sizes(redis_server *server)
 {
 	tk_client  *client = open_redis(server->url, ENOUGH);
+	const char *get[] = {"GET", "long"};
 	const char *range[] = {"LRANGE", "list", "0", "-1"};
 	redisReply *reply;
 
 	CHECK_TEXT(redis_value(server, "SETRANGE long 900000 x"), "900001");
-	reply = tki_redis_command(client, 2, (const char *[]) {"GET", "long"}, NULL);
+	reply = tki_redis_command(client, 2, get, NULL);
 	if (CHECK(reply != NULL))
 		CHECK_INT(reply->len, 900001);
 	freeReplyObject(reply);
