@@ -172,21 +172,16 @@ replay_path(replay_job *job, const char *path)
 }
 
 static void
-print_summary(const replay_job *job)
+summarize(const replay_job *job, int status)
 {
-	static const char *const names[] = {"replayed", "collisions", "rejected", "remaining", "living"};
-	const int64_t values[] = {job->report.replayed, job->report.collisions, job->report.rejected,
-	job->report.remaining, job->living};
-	char		number[32];
-
-	for (int i = 0; i < 5; i++)
+	const summary_line lines[] =
 	{
-		if (job->json)
-			printf("%s\"%s\": %lld%s", i == 0 ? "{" : ", ", names[i], (long long) values[i],
-				   i == 4 ? "}\n" : "");
-		else
-			printf("%-11s %s\n", names[i], with_commas(values[i], number));
-	}
+		{"replayed", job->report.replayed}, {"collisions", job->report.collisions},
+		{"rejected", job->report.rejected}, {"remaining", job->report.remaining},
+		{"living", job->living},
+	};
+
+	print_summary(lines, 5, seconds_since(&job->start), job->json, status);
 }
 
 int
@@ -217,7 +212,9 @@ replay_main(int argc, char **argv)
 	clock_gettime(CLOCK_MONOTONIC, &job.start);
 	for (int i = optind; i < argc && status == EXIT_DONE; i++)
 		status = replay_path(&job, argv[i]);
+	if (status == EXIT_DONE && job.report.rejected > 0)
+		status = EXIT_SKIPPED;
 	if (!job.dry_run)
-		print_summary(&job);
-	return status == EXIT_DONE && job.report.rejected > 0 ? EXIT_SKIPPED : status;
+		summarize(&job, status);
+	return status;
 }

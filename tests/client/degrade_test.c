@@ -332,7 +332,7 @@ claim_signal(tk_client *client, double price, tk_sent_signal *sent, tk_answer *a
 }
 
 static void
-test_signals(redis_server *redis)
+test_degraded_signals(redis_server *redis)
 {
 	tk_client  *one = open_degrading(folder, redis);
 	tk_client  *two = open_degrading(folder, redis);
@@ -944,7 +944,7 @@ test_degrading(void)
 	test_alone();
 	test_policies();
 	test_redis_decides(&redis);
-	test_signals(&redis);
+	test_degraded_signals(&redis);
 	test_collision();
 	test_writes();
 	test_pages();
