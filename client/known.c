@@ -147,7 +147,6 @@ learn_clock(tk_client *client, int64_t epoch, int64_t clock, int64_t sent_at, in
 	known->epoch = epoch;
 	known->clock_low = clock - 1 - received_at;
 	known->clock_high = clock + 2 - sent_at;
-	known->looked_at = 0;		/* libpq may have read notifications with the answer */
 }
 
 static void

@@ -196,12 +196,12 @@ main(void)
 	test_connections();
 	test_outages();
 	test_processes();
-	test_environment();
 	test_calendar();
 	test_tiers();
 	test_redis_tier();
 	test_signals();
 	test_coherence();
+	test_environment();
 	test_redis();
 	test_spools();
 	test_degrading();

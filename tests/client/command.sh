@@ -7,7 +7,7 @@
 sql "TRUNCATE tradekeep.claim, tradekeep.candle"
 
 # Help and usage
-for subcommand in "" health import "import trades" export stats demo; do
+for subcommand in "" health import "import trades" "import redis" export stats demo; do
 	# shellcheck disable=SC2086
 	tradekeep $subcommand --help >"$scratch/out"
 	check "help for '$subcommand'" $? 0
@@ -36,6 +36,13 @@ check "health of nobody" $? 3
 tradekeep health --url "mysql://h/d" >"$scratch/out" 2>"$scratch/err"
 check "health of another database" $? 1
 check_says "another database" "$scratch/err" 'mysql'
+
+# What a bot's environment says of Redis and of its spool is none of the command's business
+REDIS_URL=rediss://h TRADEKEEP_OUTAGE=degrade tradekeep health >"$scratch/out" 2>"$scratch/err"
+check "a bot's Redis and spool" $? 0
+REDIS_TIMEOUT=soon tradekeep health >"$scratch/out" 2>"$scratch/err"
+check "a bad environment" $? 1
+check_says "a bad environment" "$scratch/err" 'REDIS_TIMEOUT is "soon"'
 
 # Something of somebody's
 echo "[$(row 0), $(row 1), $(row 2), $(row 3)]" | import GOOD

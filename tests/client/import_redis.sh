@@ -120,6 +120,10 @@ tradekeep import redis --redis "unix://$socket" --on-error=skip >"$scratch/out" 
 check_says "plain summary" "$scratch/out" '^duplicates +20,[0-9]{3}$'
 check_says "plain summary" "$scratch/out" '^rejected +50$'
 
+tradekeep import redis --redis "unix://$socket" >"$scratch/out" 2>"$scratch/err"
+check "a summary that is not all" $? 1
+check_says "a summary that is not all" "$scratch/out" '^This is not all'
+
 # Two at a time: every key once, and nobody dies of it
 sql "TRUNCATE tradekeep.claim"
 tradekeep import redis --redis "unix://$socket" --on-error=skip --json >"$scratch/first" 2>&1 &

@@ -8,8 +8,12 @@
 #include "internal.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 static tk_sent_signal sent;
 
@@ -207,6 +211,54 @@ test_candles_in_memory(void)
 	tk_close(other);
 }
 
+static int64_t
+real_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/*
+ * After a slow exchange the server's clock is known badly, and a call just before the end of a
+ * candle names the next one.  That one must not pass for claimed.
+ */
+static void
+test_vague_clock(void)
+{
+	tk_client  *client = open_tiered(NULL, HOUR);
+	pid_t		server = server_process(client);
+	tk_verdict	verdict = TK_DUPLICATE;
+	int64_t		next;
+	pid_t		child;
+
+	CHECK_TEXT(claim(client, "vague", "a"), "claimed by postgres");
+	CHECK_TEXT(claim(client, "vague", "a"), "duplicate by memory");
+	while (real_ms() % 1000 < 300 || real_ms() % 1000 > 320)
+		;
+	next = real_ms() / 1000 * 1000 + 1000;
+	fflush(stdout);
+	kill(server, SIGSTOP);
+	child = fork();
+	if (child == 0)
+	{
+		while (real_ms() < next - 300)
+			;
+		kill(server, SIGCONT);
+		_exit(0);
+	}
+	CHECK_TEXT(claim(client, "vague", "b"), "claimed by postgres");
+	tk_should_process_candle(client, "VAGUE", "1s", 0, 60000, HOUR, NULL);
+	waitpid(child, NULL, 0);
+	while (real_ms() < next + 10)
+		;
+	while (verdict != TK_CLAIMED && real_ms() < next + 700)
+		verdict = tk_should_process_candle(client, "VAGUE", "1s", 0, 60000, HOUR, NULL);
+	CHECK_INT(verdict, TK_CLAIMED);
+	tk_close(client);
+}
+
 /* What a call leaves open, the options say. */
 static void
 test_option_ttls(void)
@@ -245,6 +297,7 @@ test_signals(void)
 	test_near_signals();
 	test_bad_signals();
 	test_candles_in_memory();
+	test_vague_clock();
 	test_option_ttls();
 	CHECK(admin_run("SELECT tradekeep.clear_signals()"));
 	if (!redis_server_start(&redis, NULL))
