@@ -182,6 +182,16 @@ print_counts(const replay_job *job, int status)
 
 	print_summary(lines, sizeof(lines) / sizeof(lines[0]), seconds_since(&job->start), job->json,
 				  status);
+summarize(const replay_job *job, int status)
+{
+	const summary_line lines[] =
+	{
+		{"replayed", job->report.replayed}, {"collisions", job->report.collisions},
+		{"rejected", job->report.rejected}, {"remaining", job->report.remaining},
+		{"living", job->living},
+	};
+
+	print_summary(lines, 5, seconds_since(&job->start), job->json, status);
 }
 
 int
@@ -212,7 +222,11 @@ replay_main(int argc, char **argv)
 	clock_gettime(CLOCK_MONOTONIC, &job.start);
 	for (int i = optind; i < argc && status == EXIT_DONE; i++)
 		status = replay_path(&job, argv[i]);
+	if (status == EXIT_DONE && job.report.rejected > 0)
+		status = EXIT_SKIPPED;
 	if (!job.dry_run)
 		print_counts(&job, status);
 	return status == EXIT_DONE && job.report.rejected > 0 ? EXIT_SKIPPED : status;
+		summarize(&job, status);
+	return status;
 }

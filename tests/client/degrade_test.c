@@ -274,7 +274,7 @@ test_redis_decides(redis_server *redis)
 
 	warm_up(one);
 	warm_up(two);
-	redis_value(redis, "SET tradekeep:claim:shared:foreign 1");
+	redis_value(redis, "SET tradekeep:claim:arbiter:foreign 1");
 	relay_cut(line);
 	for (int i = 0; i < 20; i++)
 	{
@@ -283,15 +283,15 @@ test_redis_decides(redis_server *redis)
 					second;
 
 		snprintf(key, sizeof(key), "k%d", i);
-		first = claim(i % 2 == 0 ? one : two, "shared", key, &answer);
+		first = claim(i % 2 == 0 ? one : two, "arbiter", key, &answer);
 		CHECK_INT(answer.tier, TK_TIER_REDIS);
-		second = claim(i % 2 == 0 ? two : one, "shared", key, &answer);
+		second = claim(i % 2 == 0 ? two : one, "arbiter", key, &answer);
 		CHECK_INT(answer.tier, TK_TIER_REDIS);
 		CHECK_INT(answer.degraded, 1);
 		granted += first == TK_CLAIMED && second == TK_DUPLICATE;
 	}
 	CHECK_INT(granted, 20);
-	CHECK_INT(claim(one, "shared", "foreign", &answer), TK_DUPLICATE);
+	CHECK_INT(claim(one, "arbiter", "foreign", &answer), TK_DUPLICATE);
 	CHECK_INT(tk_should_process_candle(one, "BTC/USDT", "1d", DAY_START, 60000, HOUR, NULL),
 			  TK_UNAVAILABLE);
 	CHECK(strstr(tk_message(one), "expired") != NULL);
@@ -305,18 +305,18 @@ test_redis_decides(redis_server *redis)
 	/* In normal operation the marks of others count, until their records arrive. */
 	relay_restore(line);
 	CHECK_INT(tk_replay(two, NULL), 0);
-	CHECK_INT(claim(two, "shared", "k0", &answer), TK_DUPLICATE);
+	CHECK_INT(claim(two, "arbiter", "k0", &answer), TK_DUPLICATE);
 	CHECK_INT(answer.tier, TK_TIER_REDIS);
 	CHECK_INT(answer.degraded, 1);
-	CHECK_INT(tk_set_outage_policy(two, "shared", TK_REFUSE), 0);
-	CHECK_INT(claim(two, "shared", "k2", &answer), TK_CLAIMED);
+	CHECK_INT(tk_set_outage_policy(two, "arbiter", TK_REFUSE), 0);
+	CHECK_INT(claim(two, "arbiter", "k2", &answer), TK_CLAIMED);
 	CHECK_INT(tk_replay(one, NULL), 0);
 	CHECK_INT(metrics_of(one).collisions, 1);
 	CHECK_INT(metrics_of(two).collisions, 0);
-	CHECK_INT(rows("shared"), 20);
-	CHECK_TEXT(redis_value(redis, "GET tradekeep:claim:shared:k4"), "nil");
-	CHECK_TEXT(redis_value(redis, "GET tradekeep:claim:shared:foreign"), "1");
-	CHECK_INT(claim(one, "shared", "k4", &answer), TK_DUPLICATE);
+	CHECK_INT(rows("arbiter"), 20);
+	CHECK_TEXT(redis_value(redis, "GET tradekeep:claim:arbiter:k4"), "nil");
+	CHECK_TEXT(redis_value(redis, "GET tradekeep:claim:arbiter:foreign"), "1");
+	CHECK_INT(claim(one, "arbiter", "k4", &answer), TK_DUPLICATE);
 	CHECK_INT(answer.tier, TK_TIER_POSTGRES);
 	tk_close(one);
 	tk_close(two);
@@ -325,18 +325,18 @@ test_redis_decides(redis_server *redis)
 static tk_verdict
 claim_signal(tk_client *client, double price, tk_sent_signal *sent, tk_answer *answer)
 {
-	tk_signal	signal = {.symbol = "BTC/USDT",.direction = "long",.entry_price = price,
+	tk_signal	signal = {.symbol = "ARB/USDT",.direction = "long",.entry_price = price,
 	.tolerance = 0.01,.ttl = HOUR,.data = "{\"n\": 1}"};
 
 	return tk_claim_signal(client, &signal, sent, answer);
 }
 
 static void
-test_signals(redis_server *redis)
+test_degraded_signals(redis_server *redis)
 {
 	tk_client  *one = open_degrading(folder, redis);
 	tk_client  *two = open_degrading(folder, redis);
-	tk_signal	bad = {.symbol = "BTC/USDT",.direction = "long",.entry_price = 1,.data = "{"};
+	tk_signal	bad = {.symbol = "ARB/USDT",.direction = "long",.entry_price = 1,.data = "{"};
 	tk_sent_signal sent;
 	tk_answer	answer;
 
@@ -369,7 +369,7 @@ test_signals(redis_server *redis)
 	CHECK_INT(tk_replay(one, NULL), 0);
 	CHECK_INT(metrics_of(one).collisions + metrics_of(two).collisions, 1);
 	CHECK_TEXT(admin_value("SELECT string_agg(price::text, ' ' ORDER BY price) FROM"
-						   " tradekeep.signal WHERE symbol = 'BTC/USDT'"), "100.1 101.2 201 500");
+						   " tradekeep.signal WHERE symbol = 'ARB/USDT'"), "100.1 101.2 201 500");
 	CHECK_TEXT(admin_value("SELECT count(*) FROM tradekeep.signal WHERE data = '{\"n\": 1}'"), "4");
 	tk_close(one);
 	tk_close(two);
@@ -545,7 +545,7 @@ test_full_spool(redis_server *redis)
 	CHECK_INT(metrics_of(client).spool_failures, 1);
 	CHECK_TEXT(redis_value(redis, "GET tradekeep:claim:full:a"), "nil");
 	CHECK_INT(claim_signal(client, 700, NULL, NULL), TK_UNAVAILABLE);
-	CHECK_TEXT(redis_value(redis, "ZCARD tradekeep:signal:BTC/USDT:LONG"), "0");
+	CHECK_TEXT(redis_value(redis, "ZCARD tradekeep:signal:ARB/USDT:LONG"), "0");
 	CHECK_INT(claim(client, "full", "a", NULL), TK_UNAVAILABLE);
 	CHECK_INT(claim(other, "full", "a", NULL), TK_CLAIMED);
 	CHECK_INT(claim(client, "full", "a", NULL), TK_DUPLICATE);
@@ -944,7 +944,7 @@ test_degrading(void)
 	test_alone();
 	test_policies();
 	test_redis_decides(&redis);
-	test_signals(&redis);
+	test_degraded_signals(&redis);
 	test_collision();
 	test_writes();
 	test_pages();

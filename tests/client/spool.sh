@@ -27,7 +27,7 @@ replay() {
 	tradekeep replay "$@" >"$scratch/out" 2>"$scratch/err"
 }
 totals() {
-	sed -E 's/[^0-9]+/ /g; s/^ //; s/ $//' "$scratch/out"
+	sed -E 's/, "seconds.*//; s/[^0-9]+/ /g; s/^ //; s/ $//' "$scratch/out"
 }
 claims() {
 	sql "SELECT string_agg(key, ' ' ORDER BY key) FROM tradekeep.claim WHERE scope = 'spool.sh'"
