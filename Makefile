@@ -8,7 +8,7 @@ export PG_CONFIG
 
 MODULE_big = tradekeep
 OBJS = $(addprefix extension/, tradekeep.o input.o probe.o statement.o owner.o timeframe.o \
-	scope.o claim.o candle_claim.o lease.o signal.o signal_claim.o \
+	scope.o claim.o candle_claim.o lease.o signal.o signal_claim.o remember.o \
 	candle.o candle_input.o candle_ingest.o candle_read.o candle_tick.o \
 	candlestick.o rollup.o rollup_derive.o \
 	trade.o trade_pnl.o trade_run.o trade_metrics.o trade_mark.o trade_row.o trade_read.o trade_settle.o \
@@ -16,14 +16,14 @@ OBJS = $(addprefix extension/, tradekeep.o input.o probe.o statement.o owner.o t
 	sweep.o sweep_policy.o sweep_state.o sweep_table.o sweep_worker.o metrics.o)
 
 # The install script is its rooms in the order in which they depend on each other.
-PARTS = tradekeep timeframe claim signal candle rollup trade trade_stats sweep metrics access
+PARTS = tradekeep timeframe claim signal remember candle rollup trade trade_stats sweep metrics access
 EXTENSION = extension/tradekeep
 DATA_built = extension/tradekeep--$(EXTVERSION).sql
 UPDATES = extension/tradekeep--0.1.0--0.2.0.sql extension/tradekeep--0.2.0--0.3.0.sql \
-	extension/tradekeep--0.3.0--0.4.0.sql
+	extension/tradekeep--0.3.0--0.4.0.sql extension/tradekeep--0.4.0--0.5.0.sql
 
 # Both runners create the extension themselves, so that any test can run alone.
-REGRESS = timeframe claim scope lease signal candle candle_ingest candle_read candle_tick candle_keep \
+REGRESS = timeframe claim scope lease signal remember candle candle_ingest candle_read candle_tick candle_keep \
 	candlestick rollup trade trade_stats sweep metrics access
 REGRESS_OPTS = --load-extension=tradekeep
 ISOLATION = $(sort $(basename $(notdir $(wildcard tests/isolation/specs/*.spec))))

@@ -46,6 +46,13 @@ use_options(tk_client *client, const tk_options *options, char *reason, size_t s
 		tki_copy_text(reason, size, "going on through an outage needs a directory for the spool");
 		return false;
 	}
+	if (options->spool_directory != NULL && options->spool_directory[0] != '\0' &&
+		!tki_spool_open(client, options->spool_directory, true, reason, size))
+	{
+		if (options->outage == TK_DEGRADE)
+			return false;
+		tki_log(client, TK_LOG_WARNING, "%s", reason);
+	}
 	return true;
 }
 
@@ -73,7 +80,8 @@ tk_open(const tk_options *options)
 	client->options.spool_directory = NULL;
 	if (chosen.cache_entries < 0)
 		client->options.cache_entries = 0;
-	if (use_options(client, &chosen, reason, sizeof(reason)))
+	reason[0] = '\0';
+	if (tki_make_tiers(client) && use_options(client, &chosen, reason, sizeof(reason)))
 		return client;
 	if (reason[0] == '\0')
 	{
@@ -111,7 +119,12 @@ tk_close(tk_client *client)
 	else
 		tki_drop_connection(client);
 	PQclear(client->answer);
+	tki_spool_close(client);
+	tki_policies_free(client);
 	tki_redis_free(client->redis);
+	free(client->cache);
+	free(client->known);
+	free(client->text);
 	free(client->conninfo);
 	free(client->application_name);
 	free(client);
@@ -181,12 +194,13 @@ tk_connection(tk_client *client)
 	return client != NULL && client->generation == tki_generation ? client->connection : NULL;
 }
 
+/* Also counts the time that the machine slept, while others may have released what is remembered. */
 int64_t
 tki_now_us(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(CLOCK_BOOTTIME, &now);
 	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 

@@ -57,6 +57,7 @@ tki_enter(tk_client *client)
 	tki_clear_error(client);
 	PQclear(client->answer);
 	client->answer = NULL;
+	client->spooled = false;
 	if (client->generation == tki_generation)
 		return true;
 	tki_fail(client, TK_ERROR_ARGUMENT, "", "this handle belongs to the process that opened it");

@@ -66,6 +66,8 @@ ask_for_lease(tk_client *client, const char *scope, const char *key, int64_t lea
 	if (!begin_call(client, scope, key, &parameters) ||
 		!tki_check_ttl(client, lease, "lease") || !tki_check_ttl(client, ttl, "ttl"))
 		return false;
+	if (!tki_follows_spool(client, scope))
+		return false;
 	tki_put_interval(&parameters, lease);
 	if (ttl == 0)
 		tki_put_null(&parameters);
@@ -142,6 +144,7 @@ tk_release_lease(tk_client *client, const char *scope, const char *key, int64_t 
 	tki_put_int8(&parameters, token);
 	if (!tki_answer_bool(client, tki_execute(client, &release_lease_statement, &parameters), &yes))
 		return -1;
+	tki_forget_claim(client, scope, key, NULL);
 	if (released != NULL)
 		*released = yes;
 	return 0;

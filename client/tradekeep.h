@@ -220,7 +220,7 @@ typedef struct tk_signal
 	double		tolerance;		/* fraction of the earlier price, below 1; 0: 0.0005, negative: 0 */
 	int64_t		ttl;			/* ms; 0: the option signal_ttl, else the server's */
 	const char *data;			/* JSON of your own, or null */
-}			tk_signal;
+} tk_signal;
 
 /* One that was sent. */
 typedef struct tk_sent_signal
@@ -229,15 +229,15 @@ typedef struct tk_sent_signal
 	double		price;
 	int64_t		sent_at;
 	int64_t		expires_at;
-}			tk_sent_signal;
+} tk_sent_signal;
 
 /*
  * Claims a signal, unless a live one of the same symbol and direction has a price q with
  * |entry_price - q| <= tolerance * q. `sent` (may be null) is filled with this signal when it was
  * claimed, else with such an earlier one: from PostgreSQL the nearest, from a tier in front of it any.
  */
-extern tk_verdict tk_claim_signal(tk_client *client, const tk_signal * signal,
-								  tk_sent_signal * sent, tk_answer *answer);
+extern tk_verdict tk_claim_signal(tk_client *client, const tk_signal *signal,
+								  tk_sent_signal *sent, tk_answer *answer);
 
 /*
  * Leases, for work that outlives a call: *token (a fencing token that only grows) tells holders
@@ -458,8 +458,9 @@ typedef struct tk_tier_metrics
 	int64_t		claimed;		/* granted here; by memory and Redis only in degraded mode */
 	int64_t		misses;			/* passed on to the next tier */
 	int64_t		errors;
-	int64_t		latency_sum;	/* microseconds of all calls that this tier answered */
-	int64_t		latency[TK_LATENCY_BUCKETS];
+	int64_t		latency_sum;	/* microseconds of the calls below */
+	int64_t		latency[TK_LATENCY_BUCKETS];	/* calls that this tier answered; of memory those
+												 * that fill in a tk_answer, and every 64th other */
 } tk_tier_metrics;
 
 typedef enum tk_breaker
@@ -503,7 +504,8 @@ extern const char *tk_metrics_prometheus(tk_client *client);
  * The connection below, for SQL that has no call here, in the same transaction
  * if one is open.  Null while there is none.  It stays the handle's: never
  * finish it, and leave no result unread.  It is in libpq's nonblocking mode, in
- * which PQexec() and its like work as ever.
+ * which PQexec() and its like work as ever.  Notifications are the library's: on
+ * channels that it did not listen to, they are dropped.
  */
 struct pg_conn;
 extern struct pg_conn *tk_connection(tk_client *client);

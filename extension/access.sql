@@ -47,7 +47,8 @@ BEGIN
 	EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA tradekeep TO %I', role);
 	IF rank >= 2 THEN
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON tradekeep.claim, tradekeep.signal, tradekeep.candle, tradekeep.tick,
-			tradekeep.trade, tradekeep.symbol_lock TO %I', role);
+			tradekeep.trade, tradekeep.symbol_lock, tradekeep.replay TO %I', role);
+		EXECUTE format('GRANT INSERT, UPDATE ON tradekeep.cache_version TO %I', role);
 		EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA tradekeep TO %I', role);
 	END IF;
 	IF rank >= 3 THEN

@@ -14,9 +14,6 @@
 #include "input.h"
 #include "metrics.h"
 
-#define CANDLE_SCOPE	"candle"
-#define PUBLISH_SCOPE	"publish"
-
 /* The key of a candle; without the timeframe when it is null. */
 static text *
 candle_key(const text *instrument, const char *timeframe, TimestampTz candle_start)
@@ -97,23 +94,28 @@ still_in_time(FunctionCallInfo fcinfo, TimestampTz start, const Term *term)
 		GetCurrentTimestamp() - start <= interval_to_usecs(PG_GETARG_INTERVAL_P(3), "drift");
 }
 
-/* should_process_candle(instrument, timeframe, at, drift, ttl) */
-static Datum
-should_process_candle(PG_FUNCTION_ARGS)
+bool
+process_candle(FunctionCallInfo fcinfo, Original *original)
 {
 	text	   *instrument = key_argument(fcinfo, 0, "instrument");
 	Timeframe	timeframe;
 	TimestampTz start;
 	Term		term;
-	text	   *key;
 	bool		in_time;
+	text	   *key;
 
-	require_writable("tradekeep.should_process_candle");
 	in_time = process_arguments(fcinfo, &timeframe, &start, &term);
 	key = candle_key(instrument, timeframe_name(timeframe), start);
-	PG_RETURN_BOOL(in_time &&
-				   claim_one(cstring_to_text(CANDLE_SCOPE), key, &term, NULL, NULL) &&
-				   still_in_time(fcinfo, start, &term));
+	return in_time && claim_one(cstring_to_text(CANDLE_SCOPE), key, &term, NULL, original) &&
+		still_in_time(fcinfo, start, &term);
+}
+
+/* should_process_candle(instrument, timeframe, at, drift, ttl) */
+static Datum
+should_process_candle(PG_FUNCTION_ARGS)
+{
+	require_writable("tradekeep.should_process_candle");
+	PG_RETURN_BOOL(process_candle(fcinfo, NULL));
 }
 
 COUNTED_FUNCTION(tradekeep_should_process_candle, should_process_candle, CANDLE_SCOPE)
@@ -174,18 +176,23 @@ publish_arguments(FunctionCallInfo fcinfo, Term *term)
 	return start;
 }
 
+bool
+publish_candle(FunctionCallInfo fcinfo, Original *original)
+{
+	text	   *instrument = key_argument(fcinfo, 0, "instrument");
+	Term		term;
+	TimestampTz start = publish_arguments(fcinfo, &term);
+
+	return claim_one(cstring_to_text(PUBLISH_SCOPE), candle_key(instrument, NULL, start), &term,
+					 NULL, original);
+}
+
 /* claim_publish(instrument, candle_start, ttl) */
 static Datum
 claim_publish(PG_FUNCTION_ARGS)
 {
-	text	   *instrument = key_argument(fcinfo, 0, "instrument");
-	Term		term;
-	TimestampTz start;
-
 	require_writable("tradekeep.claim_publish");
-	start = publish_arguments(fcinfo, &term);
-	PG_RETURN_BOOL(claim_one(cstring_to_text(PUBLISH_SCOPE), candle_key(instrument, NULL, start),
-							 &term, NULL, NULL));
+	PG_RETURN_BOOL(publish_candle(fcinfo, NULL));
 }
 
 COUNTED_FUNCTION(tradekeep_claim_publish, claim_publish, PUBLISH_SCOPE)

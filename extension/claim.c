@@ -53,12 +53,14 @@
 #include "input.h"
 #include "metrics.h"
 #include "probe.h"
+#include "remember.h"
 #include "statement.h"
 
 /* Columns of tradekeep.claim. */
 #define CLAIM_CLAIMED_AT	3
 #define CLAIM_EXPIRES_AT	4
 #define CLAIM_TOKEN			6
+#define CLAIM_COMPLETED_AT	7
 #define CLAIM_TTL			8
 #define CLAIM_DATA			9
 
@@ -243,6 +245,8 @@ judge_claim(TupleTableSlot *slot, TimestampTz at, Original *original)
 		original->expires_at = expires_at;
 		data = slot_getattr(slot, CLAIM_DATA, &isnull);
 		original->data = isnull ? NULL : DatumGetJsonbPCopy(data);
+		original->settled = slot_attisnull(slot, CLAIM_TTL) ||
+			!slot_attisnull(slot, CLAIM_COMPLETED_AT);
 	}
 	return slot_attisnull(slot, CLAIM_TTL) || !slot_attisnull(slot, CLAIM_TOKEN) ? LIVE : SLIDING;
 }
@@ -321,6 +325,12 @@ claim_one(text *scope, text *key, Term *term, Jsonb *data, Original *original)
 				if (granted || !term_is_over(term))
 				{
 					count_claims(scope, COUNT_CLAIMED, 1);
+					if (original != NULL)
+						*original = (Original)
+					{
+						.claimed_at = term->at,.expires_at = term->expires_at,
+							.settled = term->kept_ttl == 0
+					};
 					return true;
 				}
 				granted = true;
@@ -361,10 +371,10 @@ claim_or_get(PG_FUNCTION_ARGS)
 	claimed = claim_one(scope, key, &term, PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3),
 						&original);
 	values[0] = BoolGetDatum(claimed);
-	values[1] = TimestampTzGetDatum(claimed ? term.at : original.claimed_at);
-	values[2] = TimestampTzGetDatum(claimed ? term.expires_at : original.expires_at);
+	values[1] = TimestampTzGetDatum(original.claimed_at);
+	values[2] = TimestampTzGetDatum(original.expires_at);
 	values[3] = PointerGetDatum(original.data);
-	nulls[3] = claimed || original.data == NULL;
+	nulls[3] = original.data == NULL;
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
@@ -622,6 +632,8 @@ release(PG_FUNCTION_ARGS)
 	require_writable("tradekeep.release");
 	released = run_statement(&delete_one, values, NULL) == 1;
 	count_claims(scope, COUNT_RELEASED, released);
+	if (released)
+		note_release(scope, key);
 	PG_RETURN_BOOL(released);
 }
 
@@ -669,5 +681,7 @@ tradekeep_clear_claims(PG_FUNCTION_ARGS)
 		cleared++;
 	}
 	SPI_finish();
+	if (cleared > 0)
+		note_release(PG_ARGISNULL(0) ? NULL : DatumGetTextPP(values[0]), NULL);
 	PG_RETURN_INT64(cleared);
 }

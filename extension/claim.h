@@ -41,12 +41,13 @@ typedef struct Term
 	int64		kept_ttl;		/* what the row's column ttl says; 0: null */
 } Term;
 
-/* The claim that a duplicate ran into. */
+/* The claim there is now: a new one, or the one that a duplicate ran into. */
 typedef struct Original
 {
 	TimestampTz claimed_at;
 	TimestampTz expires_at;
-	Jsonb	   *data;			/* null when it has none */
+	Jsonb	   *data;			/* of a duplicate; null when it has none */
+	bool		settled;		/* expires_at stays: it does not slide, nor is it a lease at work */
 } Original;
 
 extern ScopeSettings scope_settings(text *scope);
@@ -55,11 +56,20 @@ extern ScopeSettings scope_settings(text *scope);
 extern int64 require_ttl(text *scope, const ScopeSettings *settings);
 
 /*
- * Claims one key.  False: somebody has it, and *original (unless null) tells of it.
+ * Claims one key.  False: somebody has it.  *original (unless null) tells of the claim.
  */
 extern bool claim_one(text *scope, text *key, Term *term, Jsonb *data, Original *original);
 
 /* Claims many; the answers are a boolean[] aligned with the keys. */
 extern ArrayType *claim_keys(text *scope, text **keys, int nkeys, Term *term);
+
+/*
+ * should_process_candle() and claim_publish() on their arguments.  *original (unless null)
+ * stays as it is when the drift is over.
+ */
+#define CANDLE_SCOPE	"candle"
+#define PUBLISH_SCOPE	"publish"
+extern bool process_candle(FunctionCallInfo fcinfo, Original *original);
+extern bool publish_candle(FunctionCallInfo fcinfo, Original *original);
 
 #endif							/* TRADEKEEP_CLAIM_H */

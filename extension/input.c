@@ -33,21 +33,27 @@ text *
 scope_argument(FunctionCallInfo fcinfo, int argno)
 {
 	text	   *scope;
-	Size		length;
 
 	if (PG_ARGISNULL(argno))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_SCOPE),
 				 errmsg("scope must not be null")));
 	scope = PG_GETARG_TEXT_PP(argno);
-	length = VARSIZE_ANY_EXHDR(scope);
+	check_scope(scope);
+	return scope;
+}
+
+void
+check_scope(const text *scope)
+{
+	Size		length = VARSIZE_ANY_EXHDR(scope);
+
 	if (length == 0 || length > MAX_SCOPE_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRADEKEEP_SCOPE),
 				 errmsg("scope has %zu bytes: \"%.*s\"", length,
 						pg_mbcliplen(VARDATA_ANY(scope), length, 64), VARDATA_ANY(scope)),
 				 errhint("A scope has 1 to %d bytes.", MAX_SCOPE_BYTES)));
-	return scope;
 }
 
 text *

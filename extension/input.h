@@ -27,6 +27,7 @@
 extern void require_writable(const char *function);
 
 extern text *scope_argument(FunctionCallInfo fcinfo, int argno);
+extern void check_scope(const text *scope);
 extern text *key_argument(FunctionCallInfo fcinfo, int argno, const char *what);
 extern void check_key(const text *key, const char *what);
 

@@ -28,6 +28,7 @@
 
 #include "input.h"
 #include "metrics.h"
+#include "remember.h"
 #include "statement.h"
 
 /*
@@ -195,6 +196,8 @@ release_lease(PG_FUNCTION_ARGS)
 	lease_arguments(fcinfo, values);
 	released = run_statement(&delete_row, values, NULL) == 1;
 	count_claims(DatumGetTextPP(values[0]), COUNT_RELEASED, released);
+	if (released)
+		note_release(DatumGetTextPP(values[0]), DatumGetTextPP(values[1]));
 	PG_RETURN_BOOL(released);
 }
 

@@ -18,7 +18,8 @@ typedef enum LockKind
 	LOCK_TICKS = 5,				/* ticks of a symbol and timeframe */
 	LOCK_SERIES = 6,			/* derived candles of a symbol and timeframe */
 	LOCK_TARGET = 7,			/* of a timeframe */
-	LOCK_SETTLING = 8			/* of trade statistics */
+	LOCK_SETTLING = 8,			/* of trade statistics */
+	LOCK_SLOT = 9				/* of cache versions */
 } LockKind;
 
 /* Waits for a lock, and holds it until the end of the transaction. */

@@ -10,6 +10,7 @@
 
 #include "input.h"
 #include "probe.h"
+#include "remember.h"
 #include "statement.h"
 
 PG_FUNCTION_INFO_V1(tradekeep_set_scope);
@@ -126,7 +127,8 @@ tradekeep_set_scope(PG_FUNCTION_ARGS)
 	expiry = PG_ARGISNULL(2) ? EXPIRY_FIXED : expiry_from_text(PG_GETARG_TEXT_PP(2));
 	if (PG_ARGISNULL(1) && PG_ARGISNULL(3) && expiry == EXPIRY_FIXED)
 	{
-		run_statement(&delete_scope, values, NULL);
+		if (run_statement(&delete_scope, values, NULL) > 0)
+			note_release(scope, NULL);
 		PG_RETURN_VOID();
 	}
 	/* A candle has an end, the other kinds need a ttl: one of the two, never both. */
@@ -150,5 +152,6 @@ tradekeep_set_scope(PG_FUNCTION_ARGS)
 		nulls[3] = ' ';
 	}
 	run_statement(&store_scope, values, nulls);
+	note_release(scope, NULL);
 	PG_RETURN_VOID();
 }

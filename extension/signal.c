@@ -44,6 +44,7 @@
 #include "lock.h"
 #include "metrics.h"
 #include "probe.h"
+#include "remember.h"
 #include "statement.h"
 
 PG_FUNCTION_INFO_V1(tradekeep_clear_signals);
@@ -312,5 +313,7 @@ tradekeep_clear_signals(PG_FUNCTION_ARGS)
 				 errhint("Name a symbol, or ask for the level admin (tradekeep.grant_access).")));
 	cleared = run_statement(&delete_signals, values, PG_ARGISNULL(0) ? "n" : " ");
 	count_signals(COUNT_RELEASED, cleared);
+	if (cleared > 0)
+		note_signals_cleared();
 	PG_RETURN_INT64(cleared);
 }

@@ -60,6 +60,13 @@ extern uint64 hash_signal_group(const Signal *signal);
 extern void lock_all_signals(LOCKMODE mode);
 extern void lock_signal_group(const Signal *signal);
 
+/* claim_signal() on its arguments; at_argno below 0: it has no `at`.  *sent as in Signal. */
+extern bool claim_one_signal(FunctionCallInfo fcinfo, int at_argno, Sent *sent);
+
+/* The row that tells of it. */
+#define SIGNAL_RESULT_COLUMNS 5
+extern void fill_signal_result(bool claimed, const Sent *sent, Datum *values);
+
 /* Settles when a signal that is sent now expires; again after waiting. */
 extern void settle_signal_term(SignalTerm *term);
 

@@ -21,8 +21,6 @@
 #include "input.h"
 #include "metrics.h"
 
-#define RESULT_COLUMNS 5
-
 /* Signals of one (symbol, direction), in input order. */
 typedef struct SignalGroup
 {
@@ -95,8 +93,11 @@ signal_term_arguments(FunctionCallInfo fcinfo, int tolerance_argno, int ttl_argn
 	}
 	else
 		term.ttl = ttl_to_usecs(PG_GETARG_INTERVAL_P(ttl_argno), "ttl");
-	term.replayed = !PG_ARGISNULL(at_argno);
-	term.at = at_argument(fcinfo, at_argno);
+	if (at_argno >= 0)
+	{
+		term.replayed = !PG_ARGISNULL(at_argno);
+		term.at = at_argument(fcinfo, at_argno);
+	}
 	settle_signal_term(&term);
 	return term;
 }
@@ -113,7 +114,7 @@ result_desc(void)
 	if (desc == NULL)
 	{
 		MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);
-		TupleDesc	made = CreateTemplateTupleDesc(RESULT_COLUMNS);
+		TupleDesc	made = CreateTemplateTupleDesc(SIGNAL_RESULT_COLUMNS);
 
 		TupleDescInitEntry(made, 1, "claimed", BOOLOID, -1, 0);
 		TupleDescInitEntry(made, 2, "signal_id", INT8OID, -1, 0);
@@ -126,28 +127,24 @@ result_desc(void)
 	return desc;
 }
 
-static void
-fill_result(const Signal *signal, Datum *values)
+void
+fill_signal_result(bool claimed, const Sent *sent, Datum *values)
 {
-	values[0] = BoolGetDatum(!signal->duplicate);
-	values[1] = Int64GetDatum(signal->sent.signal_id);
-	values[2] = Float8GetDatum(signal->sent.price);
-	values[3] = TimestampTzGetDatum(signal->sent.sent_at);
-	values[4] = TimestampTzGetDatum(signal->sent.expires_at);
+	values[0] = BoolGetDatum(claimed);
+	values[1] = Int64GetDatum(sent->signal_id);
+	values[2] = Float8GetDatum(sent->price);
+	values[3] = TimestampTzGetDatum(sent->sent_at);
+	values[4] = TimestampTzGetDatum(sent->expires_at);
 }
 
-/* claim_signal(symbol, direction, entry_price, tolerance, ttl, data, at) */
-static Datum
-claim_signal(PG_FUNCTION_ARGS)
+bool
+claim_one_signal(FunctionCallInfo fcinfo, int at_argno, Sent *sent)
 {
 	Signal		signal = {0};
 	Signal	   *signals[1] = {&signal};
 	text	   *direction;
 	SignalTerm	term;
-	Datum		values[RESULT_COLUMNS];
-	bool		nulls[RESULT_COLUMNS] = {false};
 
-	require_writable("tradekeep.claim_signal");
 	signal.symbol = key_argument(fcinfo, 0, "symbol");
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR,
@@ -161,7 +158,7 @@ claim_signal(PG_FUNCTION_ARGS)
 	check_price(signal.price, 0);
 	signal.group_hash = hash_signal_group(&signal);
 	signal.data = PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5);
-	term = signal_term_arguments(fcinfo, 3, 4, 6);
+	term = signal_term_arguments(fcinfo, 3, 4, at_argno);
 
 	find_originals(signals, 1, &term);
 	if (!signal.duplicate)
@@ -179,7 +176,22 @@ claim_signal(PG_FUNCTION_ARGS)
 		insert_granted(signals, 1, &term);
 		count_signals(COUNT_CLAIMED, 1);
 	}
-	fill_result(&signal, values);
+	*sent = signal.sent;
+	return !signal.duplicate;
+}
+
+/* claim_signal(symbol, direction, entry_price, tolerance, ttl, data, at) */
+static Datum
+claim_signal(PG_FUNCTION_ARGS)
+{
+	Sent		sent;
+	bool		claimed;
+	Datum		values[SIGNAL_RESULT_COLUMNS];
+	bool		nulls[SIGNAL_RESULT_COLUMNS] = {false};
+
+	require_writable("tradekeep.claim_signal");
+	claimed = claim_one_signal(fcinfo, 6, &sent);
+	fill_signal_result(claimed, &sent, values);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(result_desc(), values, nulls)));
 }
 
@@ -405,10 +417,10 @@ claim_signals(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < nsignals; i++)
 	{
-		Datum		values[RESULT_COLUMNS];
-		bool		nulls[RESULT_COLUMNS] = {false};
+		Datum		values[SIGNAL_RESULT_COLUMNS];
+		bool		nulls[SIGNAL_RESULT_COLUMNS] = {false};
 
-		fill_result(&signals[i], values);
+		fill_signal_result(!signals[i].duplicate, &signals[i].sent, values);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -13,7 +13,7 @@
  * The version of this library.  doctor() compares it with the version of the
  * SQL objects, which differs between the two steps of an upgrade.
  */
-#define TRADEKEEP_VERSION "0.4.0"
+#define TRADEKEEP_VERSION "0.5.0"
 
 #define TRADEKEEP_SCHEMA "tradekeep"
 

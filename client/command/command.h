@@ -42,6 +42,7 @@ extern int	import_main(int argc, char **argv);
 extern int	import_trades_main(int argc, char **argv);
 extern int	import_redis_main(int argc, char **argv);
 extern int	export_main(int argc, char **argv);
+extern int	replay_main(int argc, char **argv);
 extern int	stats_main(int argc, char **argv);
 extern int	demo_main(int argc, char **argv);
 extern int	bot_main(int argc, char **argv);
@@ -51,6 +52,7 @@ extern const char *const import_candles_help;
 extern const char *const import_trades_help;
 extern const char *const import_redis_help;
 extern const char *const export_help;
+extern const char *const replay_help;
 extern const char *const stats_help;
 extern const char *const demo_help;
 

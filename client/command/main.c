@@ -21,6 +21,7 @@ static const struct
 	{"import", "redis", import_redis_main, &import_redis_help},
 	{"import", NULL, import_main, &import_candles_help},
 	{"export", NULL, export_main, &export_help},
+	{"replay", NULL, replay_main, &replay_help},
 	{"stats", NULL, stats_main, &stats_help},
 	{"demo", NULL, demo_main, &demo_help},
 	{"demo-bot", NULL, bot_main, NULL},
@@ -38,6 +39,7 @@ print_help(void)
 		 "  tradekeep import trades FILE ...        store trades: freqtrade's, JSON or CSV\n"
 		 "  tradekeep import redis ...              take over what a bot has claimed in Redis\n"
 		 "  tradekeep export candles ...            write candles to a CSV or JSON file\n"
+		 "  tradekeep replay DIRECTORY ...          store what bots kept during an outage\n"
 		 "  tradekeep stats                         what the trades amount to\n"
 		 "  tradekeep demo                          two bots, four kills, every signal sent once\n"
 		 "\n"

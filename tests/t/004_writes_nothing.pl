@@ -36,6 +36,8 @@ my %calls = (
 	'claim_publish_many' => "SELECT true = ANY (tradekeep.claim_publish_many('{ETH,SOL}', '2026-01-01 10:15Z'))",
 	'claim_lease' => "SELECT tradekeep.claim_lease('s', 'leased', '1 hour', '1 hour') IS NOT NULL",
 	'claim_signal' => "SELECT claimed FROM tradekeep.claim_signal('BTC', 'LONG', 100)",
+	'claim_to_remember' => "SELECT claimed FROM tradekeep.claim_to_remember('s', 'remembered', '1 hour')",
+	'claim_signal_to_remember' => "SELECT claimed FROM tradekeep.claim_signal_to_remember('BTC', 'SHORT', 100)",
 	'claim_signals' =>
 	  "SELECT bool_or(claimed) FROM tradekeep.claim_signals('[{\"symbol\": \"ETH\", \"direction\": \"LONG\", \"entry_price\": 5}]')",
 	'upsert_candle' =>

@@ -95,6 +95,19 @@ $node->safe_psql('rolled', 'ALTER EXTENSION tradekeep UPDATE');
 is($node->safe_psql('rolled', "SELECT tradekeep.upsert_candle('BTC', '1m', '2026-01-05 00:01Z', 1, 3, 1, 1, 1); SELECT sources, high FROM tradekeep.candle WHERE timeframe = '5m'"),
 	"inserted\n2|3", 'one from 0.3.0 rolls up as before');
 is($node->safe_psql('rolled', "SELECT tradekeep.drop_rollup('5m'); $fingerprint"), "t\n" . join("\n", @fresh), 'and is the same');
+# The library comes before the SQL: until the update, caches are told of nothing.
+$node->safe_psql('postgres', 'CREATE DATABASE released');
+$node->safe_psql('released', "CREATE EXTENSION tradekeep VERSION '0.4.0'; $grants");
+my $release = <<'SQL';
+SET ROLE admin;
+SELECT count(*) FILTER (WHERE tradekeep.claim('s', k, '1 h')), (SELECT claimed FROM tradekeep.claim_signal('BTC', 'LONG', 5)) FROM unnest('{a,b,c}'::text[]) AS k;
+SELECT tradekeep.release('s', 'a'), tradekeep.release('s', 'd', tradekeep.claim_lease('s', 'd', '1 h', '1 h')), tradekeep.clear_claims('s', 'b'),
+	tradekeep.clear_claims(), tradekeep.clear_signals(), tradekeep.set_scope('s', '1 h'), tradekeep.set_scope('s', NULL);
+SQL
+is($node->safe_psql('released', "$release RESET ROLE; ALTER EXTENSION tradekeep UPDATE; $release SELECT subject, n FROM tradekeep.cache_version ORDER BY subject"),
+	"3|t\nt|t|1|1|1||\n3|t\nt|t|1|1|1||\nclaim|1\nclaim:s|2\nsignal|1", 'and in one session before and after the update, when caches are told');
+is($node->safe_psql('released', $fingerprint), join("\n", @fresh), 'one from 0.4.0 is the same, too');
+
 is($node->safe_psql('updated', "SET ROLE writer; SELECT tradekeep.add_trade('1', 's', 'BTC', 'LONG', 1, 100, 110, closed_at => '2026-01-05Z'); SELECT total_pnl FROM tradekeep.trade_stats()"),
 	"t\n10", 'trades are kept and reckoned');
 
