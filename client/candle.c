@@ -20,7 +20,7 @@ enum
 	OID_FLOAT8_ARRAY, OID_FLOAT8_ARRAY, OID_FLOAT8_ARRAY, OID_BOOL_ARRAY
 
 /* $1 symbol, $2 timeframe, $3 how many, then the columns. */
-static const tki_statement upsert_candles_statement = {
+const tki_statement tki_upsert_candles_statement = {
 	.id = TKI_UPSERT_CANDLES,.access = TKI_WRITE,
 	.name = "tradekeep_" TRADEKEEP_VERSION "_upsert_candles",
 	.sql = "SELECT inserted, updated, unchanged, ignored FROM tradekeep.upsert_candles("
@@ -32,7 +32,7 @@ static const tki_statement upsert_candles_statement = {
 };
 
 /* The same with $1 a column too. */
-static const tki_statement upsert_symbols_statement = {
+const tki_statement tki_upsert_symbols_statement = {
 	.id = TKI_UPSERT_SYMBOLS,.access = TKI_WRITE,
 	.name = "tradekeep_" TRADEKEEP_VERSION "_upsert_symbols",
 	.sql = "SELECT inserted, updated, unchanged, ignored FROM tradekeep.upsert_candles("
@@ -42,14 +42,14 @@ static const tki_statement upsert_symbols_statement = {
 	.types = {OID_TEXT_ARRAY, OID_INFERRED, OID_INT4, COLUMN_TYPES}
 };
 
-/* $1 messages, $2 symbol, $3 timeframe. */
-static const tki_statement ingest_klines_statement = {
+/* $1 messages, $2 symbol, $3 timeframe, $4 what is over at that time is final; null: now. */
+const tki_statement tki_ingest_klines_statement = {
 	.id = TKI_INGEST_KLINES,.access = TKI_WRITE,
 	.name = "tradekeep_" TRADEKEEP_VERSION "_ingest_klines",
 	.sql = "SELECT inserted, updated, unchanged, ignored FROM tradekeep.ingest_klines("
-	"$1, $2, $3::tradekeep.timeframe)",
-	.count = 3,
-	.types = {OID_JSONB_ARRAY, OID_TEXT, OID_INFERRED}
+	"$1, $2, $3::tradekeep.timeframe, $4)",
+	.count = 4,
+	.types = {OID_JSONB_ARRAY, OID_TEXT, OID_INFERRED, OID_TIMESTAMPTZ}
 };
 
 static void
@@ -95,7 +95,7 @@ read_counts(tk_client *client, PGresult *result, tk_upsert_counts *counts)
 	tk_upsert_counts answer;
 
 	if (result == NULL)
-		return -1;
+		return tk_spooled(client) ? 0 : -1;
 	if (!tki_answer_int64(result, 0, &answer.inserted) ||
 		!tki_answer_int64(result, 1, &answer.updated) ||
 		!tki_answer_int64(result, 2, &answer.unchanged) ||
@@ -128,7 +128,7 @@ upsert(tk_client *client, const tki_statement *statement, tki_parameters *parame
 	tki_put_int4(parameters, (int32_t) count);
 	for (int column = 0; column < COLUMNS; column++)
 		tki_put_array(parameters, &columns[column]);
-	result = tki_execute(client, statement, parameters);
+	result = tki_write(client, statement, parameters);
 	free_columns(columns);
 	return read_counts(client, result, counts);
 }
@@ -161,7 +161,7 @@ tk_upsert_candles(tk_client *client, const char *symbol, const char *timeframe,
 	if (count == 0)
 		return 0;
 	tki_put_text(&parameters, symbol);
-	return upsert(client, &upsert_candles_statement, &parameters, timeframe, candles, count,
+	return upsert(client, &tki_upsert_candles_statement, &parameters, timeframe, candles, count,
 				  counts);
 }
 
@@ -194,7 +194,7 @@ tk_upsert_symbols(tk_client *client, const char *const *symbols, const char *tim
 	for (size_t i = 0; i < count; i++)
 		tki_array_add(&array, symbols[i], strlen(symbols[i]));
 	tki_put_array(&parameters, &array);
-	status = upsert(client, &upsert_symbols_statement, &parameters, timeframe, candles, count,
+	status = upsert(client, &tki_upsert_symbols_statement, &parameters, timeframe, candles, count,
 					counts);
 	free(array.data);
 	return status;
@@ -252,7 +252,8 @@ tk_ingest_klines(tk_client *client, const char *const *messages, size_t count,
 	tki_put_array(&parameters, &array);
 	tki_put_text(&parameters, symbol);
 	tki_put_text(&parameters, timeframe);
-	result = tki_execute(client, &ingest_klines_statement, &parameters);
+	tki_put_null(&parameters);
+	result = tki_write(client, &tki_ingest_klines_statement, &parameters);
 	free(array.data);
 	return read_counts(client, result, counts);
 }

@@ -10,13 +10,6 @@
 
 #include <string.h>
 
-/* What a timestamptz can hold, in milliseconds since 1970; the server takes less. */
-#define MIN_TIME (-INT64_C(210866803200000))
-#define MAX_TIME INT64_C(9224318015999999)
-
-/* The longest ttl in milliseconds that an interval can hold in microseconds. */
-#define MAX_TTL (INT64_MAX / 1000)
-
 /* The length of the well-formed UTF-8 character at `p`, or 0. */
 static int
 character_length(const unsigned char *p)
@@ -57,18 +50,31 @@ character_length(const unsigned char *p)
 	return 0;
 }
 
-static bool
-is_utf8(const char *text)
+/* Whole words without a high bit are passed over: most keys have nothing else. */
+bool
+tki_is_utf8(const char *text, size_t length)
 {
 	const unsigned char *p = (const unsigned char *) text;
+	const unsigned char *end = p + length;
 
-	while (*p != '\0')
+	while (p < end)
 	{
-		int			length = character_length(p);
+		uint64_t	word;
+		int			character;
 
-		if (length == 0)
+		if (end - p >= (ptrdiff_t) sizeof(word))
+		{
+			memcpy(&word, p, sizeof(word));
+			if ((word & UINT64_C(0x8080808080808080)) == 0)
+			{
+				p += sizeof(word);
+				continue;
+			}
+		}
+		character = *p < 0x80 ? 1 : character_length(p);
+		if (character == 0)
 			return false;
-		p += length;
+		p += character;
 	}
 	return true;
 }
@@ -92,7 +98,7 @@ check_text(tk_client *client, const char *text, const char *what, size_t limit,
 		tki_hint(client, "It has 1 to %zu bytes.", limit);
 		return false;
 	}
-	if (!is_utf8(text))
+	if (!tki_is_utf8(text, length))
 	{
 		tki_fail(client, TK_ERROR_ARGUMENT, SQLSTATE_BAD_ENCODING, "%s is not valid UTF-8", what);
 		return false;

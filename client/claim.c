@@ -2,18 +2,19 @@
  * claim.c
  *		Claims: who may act on a key.
  *
- * A claim is put to the tiers in turn.  PostgreSQL is the last and the only one
- * that grants; a tier in front of it may answer "duplicate", and only of a claim
- * that it saw committed, or pass.  To add one is to add a line to tiers[].
+ * The calls that claim one key name it, and leave the rest to tier.c.  The others ask
+ * PostgreSQL alone.
  */
 #include "internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#define HOUR 3600000
+
 static const tki_statement claim_statement = {
 	.id = TKI_CLAIM,.access = TKI_WRITE,.name = "tradekeep_" TRADEKEEP_VERSION "_claim",
-	.sql = "SELECT tradekeep.claim($1, $2, $3)",
+	.sql = "SELECT tradekeep.claim_to_remember($1, $2, $3)",
 	.count = 3,.types = {OID_TEXT, OID_TEXT, OID_INTERVAL}
 };
 
@@ -38,7 +39,7 @@ static const tki_statement release_statement = {
 static const tki_statement should_process_candle_statement = {
 	.id = TKI_SHOULD_PROCESS_CANDLE,.access = TKI_WRITE,
 	.name = "tradekeep_" TRADEKEEP_VERSION "_should_process_candle",
-	.sql = "SELECT tradekeep.should_process_candle($1, $2, $3, $4, $5)",
+	.sql = "SELECT tradekeep.should_process_candle_to_remember($1, $2, $3, $4, $5)",
 	.count = 5,
 	.types = {OID_TEXT, OID_INFERRED, OID_TIMESTAMPTZ, OID_INTERVAL, OID_INTERVAL}
 };
@@ -46,79 +47,9 @@ static const tki_statement should_process_candle_statement = {
 static const tki_statement claim_publish_statement = {
 	.id = TKI_CLAIM_PUBLISH,.access = TKI_WRITE,
 	.name = "tradekeep_" TRADEKEEP_VERSION "_claim_publish",
-	.sql = "SELECT tradekeep.claim_publish($1, $2, $3)",
+	.sql = "SELECT tradekeep.claim_publish_to_remember($1, $2, $3)",
 	.count = 3,.types = {OID_TEXT, OID_TIMESTAMPTZ, OID_INTERVAL}
 };
-
-/* A claim, as the tiers see it. */
-typedef struct claim_request
-{
-	const tki_statement *statement;
-	const tki_parameters *parameters;
-} claim_request;
-
-typedef struct claim_tier
-{
-	tk_tier		tier;
-
-	/* Sets *verdict and returns true, or passes; passing with an error set ends the matter. */
-	bool		(*decide) (tk_client *client, const claim_request *request, tk_verdict *verdict);
-} claim_tier;
-
-static bool
-decide_in_postgres(tk_client *client, const claim_request *request, tk_verdict *verdict)
-{
-	bool		claimed;
-
-	if (!tki_answer_bool(client, tki_execute(client, request->statement, request->parameters),
-						 &claimed))
-		return false;
-	*verdict = claimed ? TK_CLAIMED : TK_DUPLICATE;
-	return true;
-}
-
-static const claim_tier tiers[] = {
-	{TK_TIER_POSTGRES, decide_in_postgres},
-};
-
-static tk_verdict
-decide(tk_client *client, const tki_statement *statement, const tki_parameters *parameters,
-	   tk_answer *answer)
-{
-	claim_request request = {statement, parameters};
-	int64_t		start = answer != NULL ? tki_now_us() : 0;
-	tk_tier		tier = TK_TIER_NONE;
-	tk_verdict	verdict = TK_UNAVAILABLE;
-
-	for (size_t i = 0; i < sizeof(tiers) / sizeof(tiers[0]) && client->error == TK_OK; i++)
-	{
-		if (tiers[i].decide(client, &request, &verdict))
-		{
-			tier = tiers[i].tier;
-			break;
-		}
-	}
-	if (answer != NULL)
-	{
-		answer->tier = tier;
-		answer->latency = tki_now_us() - start;
-		answer->degraded = 0;
-	}
-	return tier != TK_TIER_NONE ? verdict : tki_verdict_of_failure(client);
-}
-
-/* The verdict on a call that was refused before any tier was asked. */
-static tk_verdict
-refused(tk_answer *answer)
-{
-	if (answer != NULL)
-	{
-		answer->tier = TK_TIER_NONE;
-		answer->latency = 0;
-		answer->degraded = 0;
-	}
-	return TK_REFUSED;
-}
 
 /* A ttl of zero is the scope's own. */
 static void
@@ -133,15 +64,68 @@ put_ttl(tki_parameters *parameters, int64_t ttl)
 tk_verdict
 tk_claim(tk_client *client, const char *scope, const char *key, int64_t ttl, tk_answer *answer)
 {
-	tki_parameters parameters = {.count = 0};
+	tki_parameters parameters;
+	tki_request request = {
+		.scope = scope,.key = key,.ttl = ttl,.statement = &claim_statement,
+		.parameters = &parameters
+	};
 
 	if (!tki_enter(client) || !tki_check_scope(client, scope) ||
 		!tki_check_key(client, key, "key") || !tki_check_ttl(client, ttl, "ttl"))
-		return refused(answer);
+		return tki_refuse(answer);
+	parameters.count = 0;		/* the rest is large, and may well stay unused */
 	tki_put_text(&parameters, scope);
 	tki_put_text(&parameters, key);
 	put_ttl(&parameters, ttl);
-	return decide(client, &claim_statement, &parameters, answer);
+	return tki_decide(client, &request, NULL, answer);
+}
+
+/* {instrument}:{candle_start}, with the timeframe between them unless it is null. */
+static bool
+put_candle_key(char *key, const char *instrument, const char *timeframe, int64_t start)
+{
+	/* A time, with a null byte that makes room for one colon; and perhaps another one. */
+	if (strlen(instrument) + (timeframe != NULL ? strlen(timeframe) + 1 : 0) + TKI_UTC_TEXT >
+		MAX_KEY_BYTES)
+		return false;
+	key = stpcpy(stpcpy(key, instrument), ":");
+	if (timeframe != NULL)
+		key = stpcpy(stpcpy(key, timeframe), ":");
+	tki_utc_text(start, key);
+	return true;
+}
+
+/*
+ * Names the candle of a request, which the server would find by `at` or else by its own clock.
+ * Nothing is named that it would refuse, or that is over: there it answers.
+ */
+static void
+name_candle(tk_client *client, tki_request *request, char *key, const char *instrument,
+			const char *timeframe, int64_t at, int64_t drift)
+{
+	int			length = tki_timeframe(timeframe);
+	int64_t		clock = at;
+	int64_t		low,
+				ttl,
+				start;
+
+	if (at == 0)
+		tki_known_clock(client, tki_now_ms(), &low, &clock);
+	if (length == 0 || !tki_candle_time(clock))
+		return;
+	start = tki_candle_start(length, clock);
+	request->too_late = clock - start > drift;
+	if (request->too_late || !tki_candle_time(start) ||
+		!put_candle_key(key, instrument, timeframe, start))
+		return;
+	request->key = key;
+	if (at == 0)
+	{
+		request->valid_from = start;
+		request->valid_until = tki_candle_end(length, start);
+	}
+	ttl = request->ttl != 0 ? request->ttl : tki_known_ttl(client, request->scope);
+	request->expires_at = start + drift + (ttl != 0 ? ttl : HOUR);
 }
 
 tk_verdict
@@ -149,13 +133,23 @@ tk_should_process_candle(tk_client *client, const char *instrument, const char *
 						 int64_t at, int64_t drift, int64_t ttl, tk_answer *answer)
 {
 	tki_parameters parameters = {.count = 0};
+	tki_request request = {
+		.scope = "candle",.statement = &should_process_candle_statement,.parameters = &parameters
+	};
+	char		key[MAX_KEY_BYTES + 1];
 
+	if (!tki_enter(client))
+		return tki_refuse(answer);
 	if (drift < 0)
-		drift = 60000;
-	if (!tki_enter(client) || !tki_check_key(client, instrument, "instrument") ||
+		drift = client->options.candle_drift;
+	if (ttl == 0)
+		ttl = client->options.candle_ttl;
+	if (!tki_check_key(client, instrument, "instrument") ||
 		!tki_check_name(client, timeframe, "timeframe") || !tki_check_time(client, at, "at") ||
 		!tki_check_ttl(client, drift, "drift") || !tki_check_ttl(client, ttl, "ttl"))
-		return refused(answer);
+		return tki_refuse(answer);
+	request.ttl = ttl;
+	name_candle(client, &request, key, instrument, timeframe, at, drift);
 	tki_put_text(&parameters, instrument);
 	tki_put_text(&parameters, timeframe);
 	if (at == 0)
@@ -164,7 +158,7 @@ tk_should_process_candle(tk_client *client, const char *instrument, const char *
 		tki_put_timestamp(&parameters, at);
 	tki_put_interval(&parameters, drift);
 	put_ttl(&parameters, ttl);
-	return decide(client, &should_process_candle_statement, &parameters, answer);
+	return tki_decide(client, &request, NULL, answer);
 }
 
 tk_verdict
@@ -172,15 +166,27 @@ tk_claim_publish(tk_client *client, const char *instrument, int64_t candle_start
 				 tk_answer *answer)
 {
 	tki_parameters parameters = {.count = 0};
+	tki_request request = {
+		.scope = "publish",.statement = &claim_publish_statement,.parameters = &parameters
+	};
+	char		key[MAX_KEY_BYTES + 1];
 
-	if (!tki_enter(client) || !tki_check_key(client, instrument, "instrument") ||
+	if (!tki_enter(client))
+		return tki_refuse(answer);
+	if (ttl == 0)
+		ttl = client->options.publish_ttl;
+	if (!tki_check_key(client, instrument, "instrument") ||
 		!tki_check_time(client, candle_start, "candle_start") ||
 		!tki_check_ttl(client, ttl, "ttl"))
-		return refused(answer);
+		return tki_refuse(answer);
+	request.ttl = ttl;
+	if (tki_candle_time(candle_start) && candle_start % 1000 == 0 &&
+		put_candle_key(key, instrument, NULL, candle_start))
+		request.key = key;
 	tki_put_text(&parameters, instrument);
 	tki_put_timestamp(&parameters, candle_start);
 	put_ttl(&parameters, ttl);
-	return decide(client, &claim_publish_statement, &parameters, answer);
+	return tki_decide(client, &request, NULL, answer);
 }
 
 /* Reads and frees a boolean[] without nulls of `count` elements. */
@@ -221,6 +227,8 @@ claim_keys(tk_client *client, const char *scope, const char *const *keys, size_t
 	}
 	if (count == 0)
 		return true;
+	if (!tki_follows_spool(client, scope))
+		return false;
 	if (!tki_array_start(&array, OID_TEXT, count, bytes))
 	{
 		tki_fail(client, TK_ERROR_MEMORY, "", "out of memory");
@@ -259,7 +267,8 @@ ask(tk_client *client, const tki_statement *statement, const char *scope, const 
 	bool		yes;
 
 	if (!tki_enter(client) || !tki_check_scope(client, scope) ||
-		!tki_check_key(client, key, "key"))
+		!tki_check_key(client, key, "key") ||
+		(statement->access == TKI_WRITE && !tki_follows_spool(client, scope)))
 		return -1;
 	tki_put_text(&parameters, scope);
 	tki_put_text(&parameters, key);
@@ -279,5 +288,8 @@ tk_claimed(tk_client *client, const char *scope, const char *key, int *claimed)
 int
 tk_release(tk_client *client, const char *scope, const char *key, int *released)
 {
-	return ask(client, &release_statement, scope, key, released);
+	if (ask(client, &release_statement, scope, key, released) != 0)
+		return -1;
+	tki_forget_claim(client, scope, key, NULL);
+	return 0;
 }

@@ -14,77 +14,84 @@
 
 #define NEEDS_A_HANDLE "a null handle: tk_open() found no memory"
 
-void
-tk_options_init(tk_options *options)
+/* Reads the URLs; false with the reason, or with an empty one when memory ran out. */
+static bool
+use_options(tk_client *client, const tk_options *options, char *reason, size_t size)
 {
-	const char *url = getenv("DATABASE_URL");
+	const char *url = options->database_url;
 
-	memset(options, 0, sizeof(*options));
-	if (url != NULL && url[0] != '\0')
-		options->database_url = url;
-	options->connect_timeout = 5000;
-	options->call_timeout = 30000;
-	options->backoff_min = 100;
-	options->backoff_max = 30000;
-}
-
-/* What is not positive is the default. */
-static void
-choose(int *option, int value)
-{
-	if (value > 0)
-		*option = value;
+	tki_copy_text(reason, size, options->problem);
+	if (reason[0] != '\0')
+		return false;
+	if (options->application_name != NULL &&
+		(client->application_name = strdup(options->application_name)) == NULL)
+		return false;
+	if (url != NULL && url[0] != '\0' &&
+		(client->conninfo = tki_conninfo(url, reason, size)) == NULL)
+	{
+		tki_copy_text(client->connect_hint, sizeof(client->connect_hint),
+					  "The form is postgresql://user:password@host:port/database.");
+		return false;
+	}
+	if (options->redis_url != NULL && options->redis_url[0] != '\0' &&
+		(client->redis = tki_redis_make(options, reason, size)) == NULL)
+	{
+		tki_copy_text(client->connect_hint, sizeof(client->connect_hint),
+					  "The form is redis://user:password@host:port/database, or unix:///path.");
+		return false;
+	}
+	if (options->outage == TK_DEGRADE &&
+		(options->spool_directory == NULL || options->spool_directory[0] == '\0'))
+	{
+		tki_copy_text(reason, size, "going on through an outage needs a directory for the spool");
+		return false;
+	}
+	if (options->spool_directory != NULL && options->spool_directory[0] != '\0' &&
+		!tki_spool_open(client, options->spool_directory, true, reason, size))
+	{
+		if (options->outage == TK_DEGRADE)
+			return false;
+		tki_log(client, TK_LOG_WARNING, "%s", reason);
+	}
+	return true;
 }
 
 tk_client *
 tk_open(const tk_options *options)
 {
 	tk_client  *client = calloc(1, sizeof(tk_client));
-	char		reason[512] = "";
-	const char *url;
+	tk_options	chosen;
+	char		reason[512];
 
 	if (client == NULL)
 		return NULL;
 	tki_count_forks();
 	client->generation = tki_generation;
-	tk_options_init(&client->options);
-	url = client->options.database_url;
 	if (options != NULL)
 	{
-		url = options->database_url;
-		choose(&client->options.connect_timeout, options->connect_timeout);
-		choose(&client->options.call_timeout, options->call_timeout);
-		choose(&client->options.backoff_min, options->backoff_min);
-		choose(&client->options.backoff_max, options->backoff_max);
-		client->options.log = options->log;
-		client->options.log_context = options->log_context;
-		if (options->application_name != NULL &&
-			(client->application_name = strdup(options->application_name)) == NULL)
-		{
-			free(client);
-			return NULL;
-		}
+		chosen = *options;
+		tki_default_options(&chosen);
 	}
-	client->options.database_url = NULL;
-	client->options.application_name = NULL;
+	else
+		tk_options_init(&chosen);
+	client->options = chosen;
+	client->options.database_url = client->options.application_name = NULL;
+	client->options.redis_url = client->options.redis_password = NULL;
+	client->options.spool_directory = NULL;
+	if (chosen.cache_entries < 0)
+		client->options.cache_entries = 0;
+	reason[0] = '\0';
+	if (tki_make_tiers(client) && use_options(client, &chosen, reason, sizeof(reason)))
+		return client;
+	if (reason[0] == '\0')
+	{
+		tk_close(client);
+		return NULL;
+	}
 
-	if (url != NULL && url[0] != '\0')
-	{
-		client->conninfo = tki_conninfo(url, reason, sizeof(reason));
-		if (client->conninfo == NULL && reason[0] == '\0')
-		{
-			tk_close(client);
-			return NULL;
-		}
-	}
-	if (reason[0] != '\0')
-	{
-		/* The handle lives, to say at each call why it is of no use. */
-		client->connect_error = TK_ERROR_ARGUMENT;
-		tki_copy_text(client->connect_message, sizeof(client->connect_message), reason);
-		tki_copy_text(client->connect_hint, sizeof(client->connect_hint),
-					  "The form is postgresql://user:password@host:port/database.");
-	}
+	/* The handle lives, to say at each call why it is of no use. */
+	client->connect_error = TK_ERROR_ARGUMENT;
+	tki_copy_text(client->connect_message, sizeof(client->connect_message), reason);
 	return client;
 }
 
@@ -112,6 +119,12 @@ tk_close(tk_client *client)
 	else
 		tki_drop_connection(client);
 	PQclear(client->answer);
+	tki_spool_close(client);
+	tki_policies_free(client);
+	tki_redis_free(client->redis);
+	free(client->cache);
+	free(client->known);
+	free(client->text);
 	free(client->conninfo);
 	free(client->application_name);
 	free(client);
@@ -181,12 +194,13 @@ tk_connection(tk_client *client)
 	return client != NULL && client->generation == tki_generation ? client->connection : NULL;
 }
 
+/* Also counts the time that the machine slept, while others may have released what is remembered. */
 int64_t
 tki_now_us(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(CLOCK_BOOTTIME, &now);
 	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 

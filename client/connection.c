@@ -57,6 +57,7 @@ tki_enter(tk_client *client)
 	tki_clear_error(client);
 	PQclear(client->answer);
 	client->answer = NULL;
+	client->spooled = false;
 	if (client->generation == tki_generation)
 		return true;
 	tki_fail(client, TK_ERROR_ARGUMENT, "", "this handle belongs to the process that opened it");
@@ -215,19 +216,25 @@ random_below(int limit)
 	return (int) (value % (uint32_t) limit);
 }
 
+/* The pause, in ms, after an attempt that failed, and so many in a row before it. */
+int
+tki_backoff(int failures, int first, int longest)
+{
+	int			limit = first;
+
+	for (int i = 0; i < failures && limit < longest; i++)
+		limit = limit <= longest / 2 ? limit * 2 : longest;
+	return 1 + random_below(limit < longest ? limit : longest);
+}
+
 /* Starts the pause after a failed attempt, and remembers why it failed. */
 static void
 back_off(tk_client *client)
 {
-	int			longest = client->options.backoff_min;
-	int			pause;
+	int			pause = tki_backoff(client->failures, client->options.backoff_min,
+									client->options.backoff_max);
 
-	for (int i = 0; i < client->failures && longest <= client->options.backoff_max / 2; i++)
-		longest *= 2;
-	if (longest > client->options.backoff_max)
-		longest = client->options.backoff_max;
 	client->failures++;
-	pause = 1 + random_below(longest);
 	client->next_attempt = tki_now_ms() + pause;
 
 	client->connect_error = client->error;

@@ -307,6 +307,7 @@ tki_execute(tk_client *client, const tki_statement *statement, const tki_paramet
 			return NULL;
 		if (client->last_use == 0)
 			now = tki_now_ms(); /* connecting took its own time */
+		tki_known_drain(client);
 		client->last_use = now;
 		in_transaction = tki_in_transaction(client);
 		outcome = attempt(client, statement, parameters, now + client->options.call_timeout,
@@ -388,5 +389,36 @@ tki_answer_int64(const PGresult *result, int column, int64_t *answer)
 		PQgetlength(result, 0, column) != 8)
 		return false;
 	*answer = (int64_t) tki_read_uint64(PQgetvalue(result, 0, column));
+	return true;
+}
+
+/*
+ * Takes a result of one row value apart: `count` fields, of which each has a byte or eight,
+ * or is null, with a length of -1.  They point into the result.
+ */
+bool
+tki_answer_row(const PGresult *result, int count, tki_field *fields)
+{
+	const char *data;
+	const char *end;
+
+	if (PQntuples(result) != 1 || PQnfields(result) != 1 || PQgetlength(result, 0, 0) < 4)
+		return false;
+	data = PQgetvalue(result, 0, 0);
+	end = data + PQgetlength(result, 0, 0);
+	if (tki_read_uint32(data) != (uint32_t) count)
+		return false;
+	data += 4;
+	for (int i = 0; i < count; i++)
+	{
+		if (end - data < 8)
+			return false;
+		fields[i].length = (int) tki_read_uint32(data + 4);
+		fields[i].data = data + 8;
+		data += 8;
+		if (fields[i].length > end - data)
+			return false;
+		data += fields[i].length > 0 ? fields[i].length : 0;
+	}
 	return true;
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* $1 is bot; the others are in the order of the function's own arguments. */
-static const tki_statement add_trade_statement = {
+const tki_statement tki_add_trade_statement = {
 	.id = TKI_ADD_TRADE,.access = TKI_WRITE,.name = "tradekeep_" TRADEKEEP_VERSION "_add_trade",
 	.sql = "SELECT tradekeep.add_trade($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
 	" $15, $16, $1, $17)",
@@ -22,7 +22,7 @@ static const tki_statement add_trade_statement = {
 	OID_NUMERIC, OID_TEXT, OID_JSONB, OID_BOOL}
 };
 
-static const tki_statement close_trade_statement = {
+const tki_statement tki_close_trade_statement = {
 	.id = TKI_CLOSE_TRADE,.access = TKI_WRITE,
 	.name = "tradekeep_" TRADEKEEP_VERSION "_close_trade",
 	.sql = "SELECT tradekeep.close_trade($2, $3, $4, $5, $6, $1)",
@@ -62,9 +62,10 @@ static int
 change(tk_client *client, const tki_statement *statement, const tki_parameters *parameters,
 	   int *changed)
 {
-	bool		answer;
+	bool		answer = false;
 
-	if (!tki_answer_bool(client, tki_execute(client, statement, parameters), &answer))
+	if (!tki_answer_bool(client, tki_write(client, statement, parameters), &answer) &&
+		!tk_spooled(client))
 		return -1;
 	if (changed != NULL)
 		*changed = answer;
@@ -98,7 +99,7 @@ tk_add_trade(tk_client *client, const tk_trade *trade, int replace, int *added)
 	tki_put_text(&parameters, trade->exit_reason);
 	tki_put_text(&parameters, trade->data);
 	tki_put_text(&parameters, replace ? "t" : "f");
-	return change(client, &add_trade_statement, &parameters, added);
+	return change(client, &tki_add_trade_statement, &parameters, added);
 }
 
 int
@@ -116,7 +117,7 @@ tk_close_trade(tk_client *client, const char *bot, const char *trade_id, const c
 	put_time(&parameters, closed_at);
 	tki_put_text(&parameters, fee);
 	tki_put_text(&parameters, exit_reason);
-	return change(client, &close_trade_statement, &parameters, closed);
+	return change(client, &tki_close_trade_statement, &parameters, closed);
 }
 
 /* Reads what trade_stats_statement answers; the text stays in the result. */

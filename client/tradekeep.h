@@ -102,8 +102,8 @@ typedef struct tk_options
 
 	/* Tiers in front of PostgreSQL: they only ever answer "duplicate". */
 	int			cache_entries;	/* claims remembered in process memory; 1000, negative: none */
-	int			cache_recheck;	/* ms a remembered claim is trusted without asking PostgreSQL whether
-								 * anything was released; 1000 */
+	int			cache_recheck;	/* ms a remembered claim is trusted without asking PostgreSQL
+								 * whether anything was released; 1000 */
 	const char *redis_url;		/* redis://[user[:password]@]host[:port][/db], unix:///path[?db=n];
 								 * null: no Redis */
 	const char *redis_password; /* wins over the URL's; null: the URL's */
@@ -111,9 +111,10 @@ typedef struct tk_options
 	int			redis_timeout;	/* ms to connect, and for an answer; 250 */
 
 	/* Outages */
-	tk_outage_policy outage;	/* of scopes without one of their own, candles and trades; TK_REFUSE */
-	const char *spool_directory;	/* where TK_DEGRADE keeps its spool: on a disk that outlives the
-									 * process, of this user alone; null: TK_DEGRADE is refused */
+	tk_outage_policy outage;	/* of scopes without one of their own, candles and trades;
+								 * TK_REFUSE */
+	const char *spool_directory;	/* where TK_DEGRADE keeps its spool: on a disk that outlives
+									 * the process, of this user alone; null: TK_DEGRADE is refused */
 	int64_t		spool_limit;	/* bytes of this handle's spool; 64 MB */
 
 	/* Where a call says 0 */
@@ -277,14 +278,14 @@ typedef struct tk_replay_report
 	int64_t		collisions;		/* claims and signals among them that somebody else had got, too */
 	int64_t		rejected;		/* records that PostgreSQL refuses; kept beside the spool */
 	int64_t		remaining;		/* records still in the spool */
-} tk_replay_report;
+}			tk_replay_report;
 
 /*
  * Takes the handle's spool into PostgreSQL, in order; each record once, however often this is cut
  * off. Calls under TK_DEGRADE do the same bit by bit, once PostgreSQL is back. Each collision and each
  * rejected record is logged as a warning. 0 when nothing remains. `report` may be null.
  */
-extern int	tk_replay(tk_client *client, tk_replay_report *report);
+extern int	tk_replay(tk_client *client, tk_replay_report * report);
 
 typedef struct tk_candle
 {
@@ -457,8 +458,9 @@ typedef struct tk_tier_metrics
 	int64_t		claimed;		/* granted here; by memory and Redis only in degraded mode */
 	int64_t		misses;			/* passed on to the next tier */
 	int64_t		errors;
-	int64_t		latency_sum;	/* microseconds of all calls that this tier answered */
-	int64_t		latency[TK_LATENCY_BUCKETS];
+	int64_t		latency_sum;	/* microseconds of the calls below */
+	int64_t		latency[TK_LATENCY_BUCKETS];	/* calls that this tier answered; of memory those
+												 * that fill in a tk_answer, and every 64th other */
 } tk_tier_metrics;
 
 typedef enum tk_breaker
@@ -502,7 +504,8 @@ extern const char *tk_metrics_prometheus(tk_client *client);
  * The connection below, for SQL that has no call here, in the same transaction
  * if one is open.  Null while there is none.  It stays the handle's: never
  * finish it, and leave no result unread.  It is in libpq's nonblocking mode, in
- * which PQexec() and its like work as ever.
+ * which PQexec() and its like work as ever.  Notifications are the library's: on
+ * channels that it did not listen to, they are dropped.
  */
 struct pg_conn;
 extern struct pg_conn *tk_connection(tk_client *client);

@@ -21,7 +21,7 @@ tk_begin(tk_client *client)
 				 "a transaction is open already");
 		return -1;
 	}
-	return tki_command(client, &begin);
+	return tki_follows_spool(client, NULL) ? tki_command(client, &begin) : -1;
 }
 
 int

@@ -79,17 +79,36 @@ translate_driver_url(const char *rest)
 	return url;
 }
 
-/* libpq's reason, up to where it would quote the URL; it may quote a parameter's name. */
+/*
+ * What libpq says begins with one of these, unless it speaks another language, and goes on
+ * with what it read: with the password, where a scheme or an escape is missing.  Only the name of a
+ * parameter is repeated, when it cannot be a part of one.
+ */
 static void
-explain(char *reason, size_t size, const char *error)
+explain(char *reason, size_t size, const char *error, const char *url)
 {
-	static const char harmless[] = "invalid URI query parameter";
-	const char *end = strstr(error, ": \"");
-	size_t		length = strcspn(error, "\n");
+	static const char *const problems[] = {"invalid URI query parameter",
+		"invalid connection option", "missing \"=\"", "unterminated quoted string",
+		"end of string reached when looking for matching \"]\"",
+		"IPv6 host address may not be empty", "unexpected character",
+		"extra key/value separator \"=\"", "missing key/value separator \"=\"",
+	"invalid percent-encoded token", "forbidden value %00"};
+	const char *query = strchr(url, '?');
+	const char *problem = NULL;
+	size_t		length;
 
-	if (end != NULL && strncmp(error, harmless, strlen(harmless)) != 0)
-		length = (size_t) (end - error);
-	snprintf(reason, size, "cannot read the database URL: %.*s", (int) length, error);
+	for (size_t i = 0; i < sizeof(problems) / sizeof(problems[0]) && problem == NULL; i++)
+	{
+		length = strlen(problems[i]);
+		if (strncmp(error, problems[i], length) != 0)
+			continue;
+		problem = problems[i];
+		if (i == 0 ? query != NULL && strchr(query, '@') == NULL :
+			i == 1 && strpbrk(url, "@?") == NULL && strstr(url, "pass") == NULL)
+			length = strcspn(error, "\n");
+	}
+	snprintf(reason, size, "cannot read the database URL%s%.*s", problem != NULL ? ": " : "",
+			 problem != NULL ? (int) length : 0, error);
 }
 
 /*
@@ -126,7 +145,7 @@ tki_conninfo(const char *url, char *reason, size_t size)
 	if (parsed == NULL)
 	{
 		if (error != NULL)
-			explain(reason, size, error);
+			explain(reason, size, error, conninfo);
 		PQfreemem(error);
 		free(conninfo);
 		return NULL;

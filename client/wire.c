@@ -44,6 +44,15 @@ tki_read_uint64(const char *data)
 	return be64toh(value);
 }
 
+/* A time of the server's in ms since 1970, rounded down. */
+int64_t
+tki_read_time(const char *data)
+{
+	int64_t		us = (int64_t) tki_read_uint64(data);
+
+	return us / 1000 - (us % 1000 < 0) + SERVER_EPOCH;
+}
+
 static uint64_t
 server_time(int64_t ms)
 {
@@ -81,11 +90,31 @@ tki_put_int4(tki_parameters *parameters, int32_t value)
 }
 
 void
+tki_put_int8(tki_parameters *parameters, int64_t value)
+{
+	char	   *scratch = parameters->scratch[parameters->count];
+
+	write_uint64(scratch, (uint64_t) value);
+	put(parameters, scratch, 8, 1);
+}
+
+void
 tki_put_timestamp(tki_parameters *parameters, int64_t ms)
 {
 	char	   *scratch = parameters->scratch[parameters->count];
 
 	write_uint64(scratch, server_time(ms));
+	put(parameters, scratch, 8, 1);
+}
+
+void
+tki_put_float8(tki_parameters *parameters, double value)
+{
+	char	   *scratch = parameters->scratch[parameters->count];
+	uint64_t	bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	write_uint64(scratch, bits);
 	put(parameters, scratch, 8, 1);
 }
 
@@ -123,6 +152,13 @@ tki_array_start(tki_array *array, Oid type, size_t count, size_t payload)
 		write_uint32(array->data + 4 * i, header[i]);
 	array->size = sizeof(header);
 	return true;
+}
+
+/* Fewer elements than there was room for. */
+void
+tki_array_set_count(tki_array *array, uint32_t count)
+{
+	write_uint32(array->data + 12, count);
 }
 
 void

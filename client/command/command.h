@@ -28,6 +28,7 @@ enum
 /* main.c */
 extern int	wrong_usage(const char *subcommand, const char *format,...)
 			__attribute__((format(printf, 2, 3)));
+extern tk_client *open_with(tk_options *options, const char *application_name);
 extern tk_client *open_client(const char *url, const char *application_name);
 extern int	report_failure(tk_client *client);
 extern int	report_result(PGconn *connection, const PGresult *result);
@@ -39,7 +40,9 @@ extern void catch_interrupts(void);
 extern int	health_main(int argc, char **argv);
 extern int	import_main(int argc, char **argv);
 extern int	import_trades_main(int argc, char **argv);
+extern int	import_redis_main(int argc, char **argv);
 extern int	export_main(int argc, char **argv);
+extern int	replay_main(int argc, char **argv);
 extern int	stats_main(int argc, char **argv);
 extern int	demo_main(int argc, char **argv);
 extern int	bot_main(int argc, char **argv);
@@ -47,9 +50,21 @@ extern int	bot_main(int argc, char **argv);
 extern const char *const health_help;
 extern const char *const import_candles_help;
 extern const char *const import_trades_help;
+extern const char *const import_redis_help;
 extern const char *const export_help;
+extern const char *const replay_help;
 extern const char *const stats_help;
 extern const char *const demo_help;
+
+/* report.c */
+typedef struct summary_line
+{
+	const char *name;
+	int64_t		number;
+} summary_line;
+
+extern void print_summary(const summary_line *lines, size_t count, double seconds, bool json,
+						  int status);
 
 /* terminal.c */
 typedef enum text_colour

@@ -19,6 +19,7 @@
 const char *const import_candles_help =
 "tradekeep import candles FILE [--symbol SYMBOL] [--timeframe TIMEFRAME] [OPTION...]\n"
 "tradekeep import trades FILE ...      see tradekeep import trades --help\n"
+"tradekeep import redis ...            see tradekeep import redis --help\n"
 "\n"
 "Stores candles from a file of any length and any order; \"-\" reads standard input. Running it\n"
 "again changes nothing. What the file is, its content tells, plain or gzipped:\n"
@@ -347,42 +348,17 @@ store_batches(import_state *import)
 }
 
 static void
-print_summary(const import_state *import, int status)
+summarize(const import_state *import, int status)
 {
 	const tk_upsert_counts *counts = &import->store.counts;
-	double		seconds = seconds_since(&import->start);
-	int64_t		rows = stored_rows(import) + import->rejected;
-	const struct
+	const summary_line lines[] =
 	{
-		const char *name;
-		int64_t		number;
-	}			lines[] =
-	{
-		{"rows", rows}, {"inserted", counts->inserted}, {"updated", counts->updated},
-		{"unchanged", counts->unchanged}, {"ignored", counts->ignored},
-		{"rejected", import->rejected},
+		{"rows", stored_rows(import) + import->rejected}, {"inserted", counts->inserted},
+		{"updated", counts->updated}, {"unchanged", counts->unchanged},
+		{"ignored", counts->ignored}, {"rejected", import->rejected},
 	};
-	char		text[32];
-	bool		complete = status == EXIT_DONE || status == EXIT_SKIPPED;
-	int64_t		rate = seconds > 0 ? (int64_t) ((double) rows / seconds) : 0;
 
-	hide_progress();
-	if (import->json)
-	{
-		fputs("{", stdout);
-		for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
-			printf("\"%s\": %lld, ", lines[i].name, (long long) lines[i].number);
-		printf("\"seconds\": %.3f, \"rows_per_second\": %lld, \"complete\": %s}\n", seconds,
-			   (long long) rate, complete ? "true" : "false");
-		return;
-	}
-	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
-		printf("%-10s %12s\n", lines[i].name, with_commas(lines[i].number, text));
-	printf("%-10s %12.2f\n", "seconds", seconds);
-	printf("%-10s %12s\n", "rows/s", with_commas(rate, text));
-	if (!complete)
-		printf("Not the whole file: what is counted here was stored, the rest was not. "
-			   "Running it again is harmless.\n");
+	print_summary(lines, 6, seconds_since(&import->start), import->json, status);
 }
 
 /* Reads in a thread and stores in this one. */
@@ -417,7 +393,7 @@ run(import_state *import)
 	pthread_sigmask(SIG_UNBLOCK, &interrupts, NULL);
 
 	status = store_batches(import);
-	print_summary(import, status);
+	summarize(import, status);
 
 	/* It may wait for a chunk to fill, or for its standard input. */
 	import->stop = true;
@@ -503,7 +479,7 @@ import_main(int argc, char **argv)
 		}
 	}
 	if (argc - optind != 2 || strcmp(argv[optind], "candles") != 0)
-		return wrong_usage("import", "what to import? candles FILE, or trades FILE");
+		return wrong_usage("import", "what to import? candles FILE, trades FILE, or redis");
 	import.path = argv[optind + 1];
 	return import_candles(&import, url);
 }

@@ -18,8 +18,10 @@ static const struct
 {
 	{"health", NULL, health_main, &health_help},
 	{"import", "trades", import_trades_main, &import_trades_help},
+	{"import", "redis", import_redis_main, &import_redis_help},
 	{"import", NULL, import_main, &import_candles_help},
 	{"export", NULL, export_main, &export_help},
+	{"replay", NULL, replay_main, &replay_help},
 	{"stats", NULL, stats_main, &stats_help},
 	{"demo", NULL, demo_main, &demo_help},
 	{"demo-bot", NULL, bot_main, NULL},
@@ -35,7 +37,9 @@ print_help(void)
 		 "  tradekeep health                        how the server is, and what is missing\n"
 		 "  tradekeep import candles FILE ...       store candles from a JSON or CSV file\n"
 		 "  tradekeep import trades FILE ...        store trades: freqtrade's, JSON or CSV\n"
+		 "  tradekeep import redis ...              take over what a bot has claimed in Redis\n"
 		 "  tradekeep export candles ...            write candles to a CSV or JSON file\n"
+		 "  tradekeep replay DIRECTORY ...          store what bots kept during an outage\n"
 		 "  tradekeep stats                         what the trades amount to\n"
 		 "  tradekeep demo                          two bots, four kills, every signal sent once\n"
 		 "\n"
@@ -105,23 +109,35 @@ wrong_usage(const char *subcommand, const char *format,...)
 	return EXIT_USAGE;
 }
 
+/* Opens a handle that claims nothing for a bot: without its memory, and without its spool. */
 tk_client *
-open_client(const char *url, const char *application_name)
+open_with(tk_options *options, const char *application_name)
 {
-	tk_options	options;
 	tk_client  *client;
 
-	tk_options_init(&options);
-	if (url != NULL)
-		options.database_url = url;
-	options.application_name = application_name;
-	client = tk_open(&options);
+	options->application_name = application_name;
+	options->cache_entries = -1;
+	options->outage = TK_REFUSE;
+	options->spool_directory = NULL;
+	client = tk_open(options);
 	if (client == NULL)
 	{
 		fputs("tradekeep: out of memory\n", stderr);
 		exit(EXIT_FAILED);
 	}
 	return client;
+}
+
+tk_client *
+open_client(const char *url, const char *application_name)
+{
+	tk_options	options;
+
+	tk_options_init(&options);
+	if (url != NULL)
+		options.database_url = url;
+	options.redis_url = NULL;
+	return open_with(&options, application_name);
 }
 
 static void

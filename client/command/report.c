@@ -1,6 +1,6 @@
 /*
  * report.c
- *		What an import says of rows that it cannot store.
+ *		What an import says: of rows that it cannot store, and of itself.
  */
 #include "rows.h"
 
@@ -32,4 +32,33 @@ reject_row(const char *path, int64_t before, const row_problem *problem)
 		report_row(path, problem);
 	else if (before == REPORTED_ROWS)
 		fputs("tradekeep: more bad rows follow, which are only counted\n", stderr);
+}
+
+/*
+ * What became of everything: the first line counts it all, under the name of what it is.
+ */
+void
+print_summary(const summary_line *lines, size_t count, double seconds, bool json, int status)
+{
+	bool		complete = status == EXIT_DONE || status == EXIT_SKIPPED;
+	int64_t		rate = seconds > 0 ? (int64_t) ((double) lines[0].number / seconds) : 0;
+	char		text[32];
+
+	hide_progress();
+	if (json)
+	{
+		fputs("{", stdout);
+		for (size_t i = 0; i < count; i++)
+			printf("\"%s\": %lld, ", lines[i].name, (long long) lines[i].number);
+		printf("\"seconds\": %.3f, \"%s_per_second\": %lld, \"complete\": %s}\n", seconds,
+			   lines[0].name, (long long) rate, complete ? "true" : "false");
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		printf("%-10s %12s\n", lines[i].name, with_commas(lines[i].number, text));
+	printf("%-10s %12.2f\n", "seconds", seconds);
+	printf("%s/s%*s\n", lines[0].name, 21 - (int) strlen(lines[0].name), with_commas(rate, text));
+	if (!complete)
+		printf("This is not all: what is counted here was stored, the rest was not. "
+			   "Running it again is harmless.\n");
 }

@@ -379,41 +379,16 @@ run(trade_import *import)
 }
 
 static void
-print_summary(const trade_import *import, int status)
+summarize(const trade_import *import, int status)
 {
-	double		seconds = seconds_since(&import->start);
-	int64_t		trades = trades_done(import);
-	const struct
+	const summary_line lines[] =
 	{
-		const char *name;
-		int64_t		number;
-	}			lines[] =
-	{
-		{"trades", trades}, {"added", import->added}, {"replaced", import->replaced},
+		{"trades", trades_done(import)}, {"added", import->added}, {"replaced", import->replaced},
 		{"unchanged", import->unchanged}, {"conflicts", import->conflicts},
 		{"rejected", import->rejected},
 	};
-	char		text[32];
-	bool		complete = status == EXIT_DONE || status == EXIT_SKIPPED;
-	int64_t		rate = seconds > 0 ? (int64_t) ((double) trades / seconds) : 0;
 
-	hide_progress();
-	if (import->json)
-	{
-		fputs("{", stdout);
-		for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
-			printf("\"%s\": %lld, ", lines[i].name, (long long) lines[i].number);
-		printf("\"seconds\": %.3f, \"trades_per_second\": %lld, \"complete\": %s}\n", seconds,
-			   (long long) rate, complete ? "true" : "false");
-		return;
-	}
-	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
-		printf("%-10s %12s\n", lines[i].name, with_commas(lines[i].number, text));
-	printf("%-10s %12.2f\n", "seconds", seconds);
-	printf("%-10s %12s\n", "trades/s", with_commas(rate, text));
-	if (!complete)
-		printf("Not the whole file: what is counted here was stored, the rest was not. "
-			   "Running it again is harmless.\n");
+	print_summary(lines, 6, seconds_since(&import->start), import->json, status);
 }
 
 static int
@@ -435,7 +410,7 @@ import_trades(trade_import *import, const char *url)
 	{
 		catch_interrupts();
 		status = run(import);
-		print_summary(import, status);
+		summarize(import, status);
 	}
 	tk_close(import->client);
 	trades_close(&import->reader);

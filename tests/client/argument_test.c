@@ -13,7 +13,7 @@ static void
 check_claim(tk_client *client, const char *scope, const char *key, int64_t ttl,
 			const char *sqlstate)
 {
-	tk_answer	answer = {TK_TIER_POSTGRES, 1};
+	tk_answer	answer = {.tier = TK_TIER_POSTGRES,.latency = 1};
 
 	CHECK_INT(tk_claim(client, scope, key, ttl, &answer), TK_REFUSED);
 	CHECK(failed_with(client, TK_ERROR_ARGUMENT, sqlstate));

@@ -107,6 +107,14 @@ admin_value(const char *format,...)
 	return value;
 }
 
+PGconn *
+admin_connect(void)
+{
+	const char *url = getenv("DATABASE_URL");
+
+	return PQconnectdb(url != NULL ? url : "");
+}
+
 /* Asks until the answer is true; false when it does not become so. */
 bool
 admin_await(const char *format,...)
@@ -171,11 +179,9 @@ failed_with(tk_client *client, tk_error_code code, const char *sqlstate)
 int
 main(void)
 {
-	const char *url = getenv("DATABASE_URL");
-
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	admin = PQconnectdb(url != NULL ? url : "");
-	observer = PQconnectdb(url != NULL ? url : "");
+	admin = admin_connect();
+	observer = admin_connect();
 	if (PQstatus(admin) != CONNECTION_OK || PQstatus(observer) != CONNECTION_OK)
 	{
 		printf("%s", PQerrorMessage(admin));
@@ -183,12 +189,22 @@ main(void)
 	}
 	admin_run("SET client_min_messages = warning; TRUNCATE tradekeep.claim, tradekeep.candle");
 	test_claims();
+	test_leases();
 	test_candles();
 	test_trades();
 	test_arguments();
 	test_connections();
 	test_outages();
 	test_processes();
+	test_environment();
+	test_calendar();
+	test_tiers();
+	test_redis_tier();
+	test_signals();
+	test_coherence();
+	test_redis();
+	test_spools();
+	test_degrading();
 	admin_run("TRUNCATE tradekeep.claim, tradekeep.candle");
 	PQfinish(admin);
 	PQfinish(observer);

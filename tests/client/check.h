@@ -30,6 +30,9 @@ extern bool admin_run(const char *format,...) __attribute__((format(printf, 1, 2
 extern const char *admin_value(const char *format,...) __attribute__((format(printf, 1, 2)));
 extern bool admin_await(const char *format,...) __attribute__((format(printf, 1, 2)));
 
+/* One more of those, the caller's to finish. */
+extern PGconn *admin_connect(void);
+
 /* A handle under a name by which the admin finds its session. */
 extern tk_client *open_named(const char *name, int call_timeout);
 extern pid_t server_process(tk_client *client);
@@ -39,11 +42,21 @@ extern int64_t now_ms(void);
 extern bool failed_with(tk_client *client, tk_error_code code, const char *sqlstate);
 
 extern void test_claims(void);
+extern void test_leases(void);
 extern void test_candles(void);
 extern void test_trades(void);
 extern void test_arguments(void);
 extern void test_connections(void);
 extern void test_outages(void);
 extern void test_processes(void);
+extern void test_calendar(void);
+extern void test_tiers(void);
+extern void test_redis_tier(void);
+extern void test_signals(void);
+extern void test_coherence(void);
+extern void test_redis(void);
+extern void test_spools(void);
+extern void test_degrading(void);
+extern void test_environment(void);
 
 #endif							/* TRADEKEEP_CHECK_H */
