@@ -172,16 +172,6 @@ replay_path(replay_job *job, const char *path)
 }
 
 static void
-print_counts(const replay_job *job, int status)
-{
-	const summary_line lines[] = {
-		{"replayed", job->report.replayed}, {"collisions", job->report.collisions},
-		{"rejected", job->report.rejected}, {"remaining", job->report.remaining},
-		{"living", job->living}
-	};
-
-	print_summary(lines, sizeof(lines) / sizeof(lines[0]), seconds_since(&job->start), job->json,
-				  status);
 summarize(const replay_job *job, int status)
 {
 	const summary_line lines[] =
@@ -225,8 +215,6 @@ replay_main(int argc, char **argv)
 	if (status == EXIT_DONE && job.report.rejected > 0)
 		status = EXIT_SKIPPED;
 	if (!job.dry_run)
-		print_counts(&job, status);
-	return status == EXIT_DONE && job.report.rejected > 0 ? EXIT_SKIPPED : status;
 		summarize(&job, status);
 	return status;
 }
