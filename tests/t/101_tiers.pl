@@ -76,29 +76,11 @@ $reader->('quit');
 $standby->stop;
 
 # Behind a pooler nobody is heard: what is known grows old.
-my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin';
 SKIP:
 {
-	skip 'pgbouncer is not installed', 5 unless $pgbouncer;
-	my $dir = PostgreSQL::Test::Utils::tempdir_short();
-	my $port = $node->port;
-	my $user = $node->safe_psql('postgres', 'SELECT current_user');
-	append_to_file("$dir/users.txt", "\"$user\" \"\"\n");
-	append_to_file("$dir/pgbouncer.ini", <<"INI");
-[databases]
-postgres = host=@{[ $node->host ]} port=$port dbname=postgres
-[pgbouncer]
-listen_addr =
-listen_port = $port
-unix_socket_dir = $dir
-auth_type = trust
-auth_file = $dir/users.txt
-pool_mode = transaction
-default_pool_size = 3
-logfile = $PostgreSQL::Test::Utils::log_path/pgbouncer.log
-INI
-	my $pooler = IPC::Run::start([ $pgbouncer, '-q', "$dir/pgbouncer.ini" ], '>', \my $said, '2>&1');
-	my $pooled = open_client("host=$dir port=$port user=$user dbname=postgres");
+	skip 'pgbouncer is not installed', 5 unless Tradekeep::pgbouncer();
+	my ($pooler, $connection) = Tradekeep::start_pooler($node);
+	my $pooled = open_client($connection);
 	is(await($pooled, 'claim pooled a', 'claimed by postgres'), 'claimed by postgres', 'a claim through the pooler');
 	is($pooled->('claim pooled a'), 'duplicate by memory', 'is remembered');
 	like($pooled->('metrics'), qr/"listening":false/, 'though nobody listens');
