@@ -9,6 +9,14 @@
  * jitter.  No call retries a write whose outcome is unknown.  Behind a pooler in
  * transaction mode everything works, without prepared statements and so slower.
  *
+ * Memory and Redis in front of PostgreSQL answer only duplicates, and none that
+ * PostgreSQL would not.  What happens in an outage is the caller's choice, by
+ * tk_outage_policy and docs/outages.md.
+ *
+ * Nothing here may be called from a signal handler.  The library has no handlers of
+ * its own, no connection that breaks raises SIGPIPE, and no thread lives longer than
+ * it takes to cancel a statement that timed out.
+ *
  * Ownership: tk_open() makes the only object a caller must free, with
  * tk_close().  Strings returned by a function of the handle belong to the
  * handle and stay valid until its next call.  Arguments are only read, and
