@@ -290,6 +290,7 @@ tk_release(tk_client *client, const char *scope, const char *key, int *released)
 {
 	if (ask(client, &release_statement, scope, key, released) != 0)
 		return -1;
-	tki_forget_claim(client, scope, key, NULL);
+	tki_forget_claim(client, scope, key);
+	tki_redis_forget(client, scope, key, NULL);
 	return 0;
 }

@@ -293,7 +293,10 @@ tki_redis_remember(tk_client *client, const tki_request *request, tki_stamp stam
 	freeReplyObject(tki_redis_command(client, 9, add, NULL));
 }
 
-/* A claim was released: what is stamped up to `newest` goes; null: whatever is. */
+/*
+ * A claim was released.  By somebody else, perhaps long ago: then what is stamped later than
+ * `newest` stays.  Null: by this handle, just now.
+ */
 void
 tki_redis_forget(tk_client *client, const char *scope, const char *key, const tki_stamp *newest)
 {

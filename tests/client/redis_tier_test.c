@@ -214,6 +214,32 @@ test_forgeries(redis_server *redis)
 	tk_close(client);
 }
 
+/*
+ * So many releases at once that Redis would be told of them for longer than a call may take.  The
+ * server has more of them than a socket holds.
+ */
+static void
+test_flood(redis_server *redis)
+{
+	static const char waiting[] = "SELECT wait_event = '%s' FROM pg_stat_activity WHERE pid = %d";
+	tk_client  *client = open_tiered(redis, HOUR);
+	pid_t		pid = server_process(client);
+
+	CHECK_TEXT(claim(client, "flood", "0"), "claimed by postgres");
+	CHECK_TEXT(claim(client, "flood", "0"), "duplicate by memory");
+	redis_value(redis, "CONFIG RESETSTAT");
+	CHECK(admin_run("SELECT count(tradekeep.claim('flood', i::text, '1 h'))"
+					" FROM generate_series(1, 50000) AS i"));
+	CHECK(admin_run("SELECT count(tradekeep.release('flood', i::text))"
+					" FROM generate_series(1, 50000) AS i"));
+	CHECK(admin_await(waiting, "ClientWrite", pid));
+	while (strcmp(admin_value(waiting, "ClientRead", pid), "t") != 0)
+		CHECK(strncmp(claim(client, "flood", "0"), "duplicate", 9) == 0);
+	CHECK(strstr(redis_value(redis, "INFO commandstats"), "cmdstat_eval:calls=") != NULL);
+	CHECK(atoi(strstr(redis_value(redis, "INFO commandstats"), "cmdstat_eval:calls=") + 19) < 49000);
+	tk_close(client);
+}
+
 void
 test_redis_tier(void)
 {
@@ -226,5 +252,6 @@ test_redis_tier(void)
 	test_late_notification(&redis);
 	test_lost_redis(&redis);
 	test_forgeries(&redis);
+	test_flood(&redis);
 	redis_server_remove(&redis);
 }
