@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* A claim of another's reaches a handle first through Redis, then by its own memory. */
 static void
@@ -240,6 +241,40 @@ test_flood(redis_server *redis)
 	tk_close(client);
 }
 
+/* A grant of an outage that only Redis still tells of: its spool was replayed where no Redis was. */
+static void
+test_left_over(redis_server *redis)
+{
+	static const char mark[] = "SET tradekeep:claim:left:a tkd:8c5f8d1a-0000-4000-8000-000000000000:1:%lld";
+	const long long expires = (long long) time(NULL) * 1000 + HOUR;
+	tk_options	options;
+	tk_client  *client;
+	int64_t		token;
+	int			released = -1;
+
+	tk_options_init(&options);
+	options.redis_url = redis->url;
+	options.spool_directory = redis->folder;
+	options.outage = TK_DEGRADE;
+	client = tk_open(&options);
+	CHECK_TEXT(claim(client, "left", "a"), "claimed by postgres");
+	redis_value(redis, mark, expires);
+
+	/* Who holds nothing releases nothing. */
+	CHECK_INT(tk_release_lease(client, "left", "a", 1, &released), 0);
+	CHECK_INT(released, 0);
+	CHECK_TEXT(claim(client, "left", "a"), "duplicate by redis, degraded");
+	CHECK_INT(tk_release(client, "left", "a", NULL), 0);
+	CHECK_TEXT(claim(client, "left", "a"), "claimed by postgres");
+
+	CHECK_INT(tk_release(client, "left", "a", NULL), 0);
+	CHECK_INT(tk_claim_lease(client, "left", "a", HOUR, HOUR, &token, NULL), TK_CLAIMED);
+	redis_value(redis, mark, expires);
+	CHECK_INT(tk_release_lease(client, "left", "a", token, NULL), 0);
+	CHECK_TEXT(claim(client, "left", "a"), "claimed by postgres");
+	tk_close(client);
+}
+
 void
 test_redis_tier(void)
 {
@@ -253,5 +288,6 @@ test_redis_tier(void)
 	test_lost_redis(&redis);
 	test_forgeries(&redis);
 	test_flood(&redis);
+	test_left_over(&redis);
 	redis_server_remove(&redis);
 }
