@@ -278,14 +278,14 @@ typedef struct tk_replay_report
 	int64_t		collisions;		/* claims and signals among them that somebody else had got, too */
 	int64_t		rejected;		/* records that PostgreSQL refuses; kept beside the spool */
 	int64_t		remaining;		/* records still in the spool */
-}			tk_replay_report;
+} tk_replay_report;
 
 /*
  * Takes the handle's spool into PostgreSQL, in order; each record once, however often this is cut
  * off. Calls under TK_DEGRADE do the same bit by bit, once PostgreSQL is back. Each collision and each
  * rejected record is logged as a warning. 0 when nothing remains. `report` may be null.
  */
-extern int	tk_replay(tk_client *client, tk_replay_report * report);
+extern int	tk_replay(tk_client *client, tk_replay_report *report);
 
 typedef struct tk_candle
 {

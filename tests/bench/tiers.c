@@ -186,7 +186,8 @@ execute_existing(long i)
 	const char *values[] = {"signal", existing_key(i), "1 hour"};
 	PGresult   *result = PQexecPrepared(bare_postgres, "claim", 3, values, NULL, NULL, 1);
 
-	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQgetvalue(result, 0, 0)[0] != 0)
+	/* The row's first column is behind their count, its type and its length. */
+	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQgetvalue(result, 0, 0)[12] != 0)
 		fail("PQexecPrepared", PQerrorMessage(bare_postgres));
 	PQclear(result);
 }
@@ -195,7 +196,7 @@ static double
 execute(void)
 {
 	bare_postgres = PQconnectdb("");
-	PQclear(PQprepare(bare_postgres, "claim", "SELECT * FROM tradekeep.claim_to_remember($1, $2, $3)",
+	PQclear(PQprepare(bare_postgres, "claim", "SELECT tradekeep.claim_to_remember($1, $2, $3)",
 					  3, NULL));
 	return repeat(execute_existing, 100);
 }

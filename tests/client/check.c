@@ -205,6 +205,7 @@ main(void)
 	test_redis();
 	test_spools();
 	test_degrading();
+	test_replays();
 	admin_run("TRUNCATE tradekeep.claim, tradekeep.candle");
 	PQfinish(admin);
 	PQfinish(observer);

@@ -57,6 +57,7 @@ extern void test_coherence(void);
 extern void test_redis(void);
 extern void test_spools(void);
 extern void test_degrading(void);
+extern void test_replays(void);
 extern void test_environment(void);
 
 #endif							/* TRADEKEEP_CHECK_H */

@@ -76,19 +76,21 @@ check "somebody's file" "$? $(cat "$scratch/mine")" "1 not a log"
 demo --symbol GOOD
 check "somebody's symbol" "$? $(count GOOD)" "1 4"
 
-sql "ALTER FUNCTION tradekeep.claim_publish RENAME TO claim_publish_kept;
-	ALTER FUNCTION tradekeep.should_process_candle RENAME TO should_process_candle_kept;
-	CREATE FUNCTION tradekeep.claim_publish(text, timestamptz, interval) RETURNS boolean
-		RETURN true;
-	CREATE FUNCTION tradekeep.should_process_candle(text, tradekeep.timeframe, timestamptz,
-		interval, interval) RETURNS boolean RETURN true"
+answer="OUT claimed boolean, OUT expires_at timestamptz, OUT version bigint, OUT epoch bigint,
+	OUT clock timestamptz) RETURN (true, NULL::timestamptz, 0::bigint, 0::bigint, now())"
+sql "ALTER FUNCTION tradekeep.claim_publish_to_remember RENAME TO claim_publish_kept;
+	ALTER FUNCTION tradekeep.should_process_candle_to_remember RENAME TO should_process_candle_kept;
+	CREATE FUNCTION tradekeep.claim_publish_to_remember(text, timestamptz, interval, $answer;
+	CREATE FUNCTION tradekeep.should_process_candle_to_remember(text, tradekeep.timeframe,
+		timestamptz, interval, interval, $answer"
 demo
 check "demo with claims that always succeed" $? 1
 check_says "says what is wrong" "$scratch/out" 'FAIL +acknowledged.*more than once'
 check_says "says that it failed" "$scratch/out" 'The proof fails'
-sql "DROP FUNCTION tradekeep.claim_publish; DROP FUNCTION tradekeep.should_process_candle;
-	ALTER FUNCTION tradekeep.claim_publish_kept RENAME TO claim_publish;
-	ALTER FUNCTION tradekeep.should_process_candle_kept RENAME TO should_process_candle"
+sql "DROP FUNCTION tradekeep.claim_publish_to_remember;
+	DROP FUNCTION tradekeep.should_process_candle_to_remember;
+	ALTER FUNCTION tradekeep.claim_publish_kept RENAME TO claim_publish_to_remember;
+	ALTER FUNCTION tradekeep.should_process_candle_kept RENAME TO should_process_candle_to_remember"
 demo
 check "demo with its claims back" $? 0
 sql "DROP SCHEMA tradekeep_demo CASCADE" 2>/dev/null

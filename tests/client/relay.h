@@ -15,7 +15,7 @@ extern void relay_stop(relay *line);
 extern const char *relay_url(const relay *line);
 
 /* Each is in effect when it returns. */
-extern void relay_cut(relay *line);	/* all connections break, and new ones, too */
+extern void relay_cut(relay *line); /* all connections break, and new ones, too */
 extern void relay_block(relay *line);	/* nothing comes through any more */
 extern void relay_restore(relay *line);
 

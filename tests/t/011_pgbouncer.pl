@@ -7,31 +7,12 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Tradekeep;
 
-my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin';
-plan skip_all => 'pgbouncer is not installed' unless $pgbouncer;
+plan skip_all => 'pgbouncer is not installed' unless Tradekeep::pgbouncer();
 
 my $node = Tradekeep::new_node('pooled');
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION tradekeep; CREATE TABLE won (key integer)');
-my $user = $node->safe_psql('postgres', 'SELECT current_user');
-
 my $dir = PostgreSQL::Test::Utils::tempdir_short();
-my $port = $node->port;
-append_to_file("$dir/users.txt", "\"$user\" \"\"\n");
-append_to_file("$dir/pgbouncer.ini", <<"INI");
-[databases]
-postgres = host=@{[ $node->host ]} port=$port dbname=postgres
-[pgbouncer]
-listen_addr =
-listen_port = $port
-unix_socket_dir = $dir
-auth_type = trust
-auth_file = $dir/users.txt
-pool_mode = transaction
-default_pool_size = 3
-max_client_conn = 100
-logfile = $PostgreSQL::Test::Utils::log_path/pgbouncer.log
-INI
 append_to_file("$dir/claim.sql", <<'SQL');
 \set key random(1, 300)
 BEGIN;
@@ -40,8 +21,7 @@ COMMIT;
 SELECT tradekeep.claimed('pooled', :key::text);
 SQL
 
-my $pooler = IPC::Run::start([ $pgbouncer, '-q', "$dir/pgbouncer.ini" ], '>', \my $out, '2>&1');
-my $pooled = "host=$dir port=$port user=$user dbname=postgres";
+my ($pooler, $pooled) = Tradekeep::start_pooler($node);
 my $ready = 0;
 for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
 {

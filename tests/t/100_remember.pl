@@ -45,7 +45,7 @@ is($node->safe_psql('postgres', "SELECT tradekeep.claim(repeat('s', 63), repeat(
 is(notifications("SELECT tradekeep.release(repeat('s', 63), repeat('k', 512))"), 'claim:' . 's' x 63 . "\n" . 'k' x 512, 'is heard of whole');
 
 my ($status, $out, $err) =
-  $node->psql('postgres', "\\set VERBOSITY sqlstate\nBEGIN; SELECT tradekeep.release('s', 'a'); PREPARE TRANSACTION 'p'");
+  $node->psql('postgres', "\\set VERBOSITY sqlstate\nBEGIN; SELECT tradekeep.release('s', 'a'); PREPARE TRANSACTION 'p'; ROLLBACK PREPARED 'p'");
 like($err, qr/ERROR:  0A000/, 'a release cannot be prepared');
 is($node->safe_psql('postgres', "SELECT tradekeep.claimed('s', 'a')"), 't', 'and nothing is released then');
 

@@ -3,7 +3,6 @@
 use strict;
 use warnings;
 
-use FindBin;
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -11,8 +10,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 use Tradekeep;
 
-my $python = '/usr/bin/python3';
-plan skip_all => 'no python3' unless -x $python;
+plan skip_all => 'the client to talk to was not built' unless $ENV{TRADEKEEP_CHAOS};
 
 my $node = Tradekeep::new_node('primary', allows_streaming => 1);
 $node->start;
@@ -24,8 +22,7 @@ sub open_client
 	my ($url) = @_;
 	my ($in, $out) = ('', '');
 	local $ENV{DATABASE_URL} = $url;
-	my $client = IPC::Run::start([ $python, "$FindBin::RealBin/talk.py" ], '<', \$in, '>', \$out,
-		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	my $client = IPC::Run::start([ "$ENV{TRADEKEEP_CHAOS}/ask" ], '<', \$in, '>', \$out, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	return sub {
 		my ($words) = @_;
 		$in .= "$words\n";
@@ -79,29 +76,11 @@ $reader->('quit');
 $standby->stop;
 
 # Behind a pooler nobody is heard: what is known grows old.
-my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin';
 SKIP:
 {
-	skip 'pgbouncer is not installed', 5 unless $pgbouncer;
-	my $dir = PostgreSQL::Test::Utils::tempdir_short();
-	my $port = $node->port;
-	my $user = $node->safe_psql('postgres', 'SELECT current_user');
-	append_to_file("$dir/users.txt", "\"$user\" \"\"\n");
-	append_to_file("$dir/pgbouncer.ini", <<"INI");
-[databases]
-postgres = host=@{[ $node->host ]} port=$port dbname=postgres
-[pgbouncer]
-listen_addr =
-listen_port = $port
-unix_socket_dir = $dir
-auth_type = trust
-auth_file = $dir/users.txt
-pool_mode = transaction
-default_pool_size = 3
-logfile = $PostgreSQL::Test::Utils::log_path/pgbouncer.log
-INI
-	my $pooler = IPC::Run::start([ $pgbouncer, '-q', "$dir/pgbouncer.ini" ], '>', \my $said, '2>&1');
-	my $pooled = open_client("host=$dir port=$port user=$user dbname=postgres");
+	skip 'pgbouncer is not installed', 5 unless Tradekeep::pgbouncer();
+	my ($pooler, $connection) = Tradekeep::start_pooler($node);
+	my $pooled = open_client($connection);
 	is(await($pooled, 'claim pooled a', 'claimed by postgres'), 'claimed by postgres', 'a claim through the pooler');
 	is($pooled->('claim pooled a'), 'duplicate by memory', 'is remembered');
 	like($pooled->('metrics'), qr/"listening":false/, 'though nobody listens');
