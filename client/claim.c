@@ -288,8 +288,14 @@ tk_claimed(tk_client *client, const char *scope, const char *key, int *claimed)
 int
 tk_release(tk_client *client, const char *scope, const char *key, int *released)
 {
-	if (ask(client, &release_statement, scope, key, released) != 0)
+	int			yes;
+
+	if (ask(client, &release_statement, scope, key, &yes) != 0)
 		return -1;
-	tki_forget_claim(client, scope, key, NULL);
+	tki_forget_claim(client, scope, key);
+	if (yes)
+		tki_redis_forget(client, scope, key, NULL);
+	if (released != NULL)
+		*released = yes;
 	return 0;
 }

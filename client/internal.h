@@ -396,8 +396,7 @@ extern tk_verdict tki_refuse(tk_answer *answer);
 extern bool tki_remembered(tk_client *client, const tki_request *request, int64_t clock,
 						   tki_cached *cached);
 extern bool tki_near(const tki_request *request, double price);
-extern void tki_forget_claim(tk_client *client, const char *scope, const char *key,
-							 const tki_stamp *newest);
+extern void tki_forget_claim(tk_client *client, const char *scope, const char *key);
 
 /* redis_tier.c */
 extern void tki_redis_key(char *target, const tki_request *request);

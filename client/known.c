@@ -23,6 +23,12 @@
 /* More scopes than a bot has; of others the version is asked for as they come. */
 #define MAX_SUBJECTS 64
 
+/*
+ * So long, in ms, Redis is told of releases that were heard of together, while a call waits.  What
+ * it then still holds of the others only an outage believes.
+ */
+#define TELLING 100
+
 #define SQL_CACHE_STATE \
 	"SELECT epoch, clock, versions, signal_version, ttls, backend, standby" \
 	" FROM tradekeep.cache_state($1)"
@@ -59,6 +65,7 @@ struct tki_known
 	int64_t		clock_high;		/* and at most */
 	int64_t		looked_at;		/* when the socket was last looked into */
 	int64_t		next_question;	/* not before, after one that led nowhere */
+	int64_t		tell_until;		/* Redis, of releases that were heard of */
 	bool		told;			/* why nothing is trusted, or heard at once */
 	int			count;
 	int			last;			/* the one used last */
@@ -216,7 +223,9 @@ forget_released(tk_client *client, const known_subject *subject, const char *key
 {
 	tki_stamp	newest = {.epoch = client->known->epoch,.version = subject->settled};
 
-	tki_forget_claim(client, subject->scope, key, &newest);
+	tki_forget_claim(client, subject->scope, key);
+	if (tki_now_ms() < client->known->tell_until)
+		tki_redis_forget(client, subject->scope, key, &newest);
 }
 
 /* "claim:SCOPE" or "claim:SCOPE\nKEY"; a scope may hold line feeds, too: any that fits is meant. */
@@ -261,6 +270,7 @@ tki_known_drain(tk_client *client)
 {
 	PGnotify   *notification;
 
+	client->known->tell_until = tki_now_ms() + TELLING;
 	while (client->connection != NULL && (notification = PQnotifies(client->connection)) != NULL)
 	{
 		receive(client, notification);

@@ -144,7 +144,9 @@ tk_release_lease(tk_client *client, const char *scope, const char *key, int64_t 
 	tki_put_int8(&parameters, token);
 	if (!tki_answer_bool(client, tki_execute(client, &release_lease_statement, &parameters), &yes))
 		return -1;
-	tki_forget_claim(client, scope, key, NULL);
+	tki_forget_claim(client, scope, key);
+	if (yes)
+		tki_redis_forget(client, scope, key, NULL);
 	if (released != NULL)
 		*released = yes;
 	return 0;

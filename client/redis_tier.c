@@ -44,12 +44,15 @@ static const char add_signal[] =
 " redis.call('PEXPIRE', KEYS[1], ARGV[3]) end "
 "return 1";
 
-/* Deletes what is confirmed in the epoch ARGV[1] by a version up to ARGV[2]; "" is any epoch. */
+/*
+ * Deletes what is confirmed in the epoch ARGV[1] by a version up to ARGV[2]; without an epoch
+ * whatever is ours.
+ */
 static const char forget_claim[] =
-"local epoch, version = string.match(redis.call('GET', KEYS[1]) or '',"
-" '^tk1:(%x+):(%d+):%d+$') "
-"if epoch and (epoch == ARGV[1] or ARGV[1] == '')"
-" and tonumber(version) <= tonumber(ARGV[2]) then"
+"local mark = redis.call('GET', KEYS[1]) or '' "
+"local epoch, version = string.match(mark, '^tk1:(%x+):(%d+):%d+$') "
+"if ARGV[1] == '' and string.match(mark, '^tk[1d]:')"
+" or epoch == ARGV[1] and tonumber(version) <= tonumber(ARGV[2]) then"
 " return redis.call('DEL', KEYS[1]) end "
 "return 0";
 
@@ -293,14 +296,17 @@ tki_redis_remember(tk_client *client, const tki_request *request, tki_stamp stam
 	freeReplyObject(tki_redis_command(client, 9, add, NULL));
 }
 
-/* A claim was released: what is stamped up to `newest` goes; null: whatever is. */
+/*
+ * A claim was released.  By somebody else, perhaps long ago: then what is stamped later than
+ * `newest` stays, and so does what an outage granted.  Null: by this handle, just now.
+ */
 void
 tki_redis_forget(tk_client *client, const char *scope, const char *key, const tki_stamp *newest)
 {
 	const tki_request request = {.scope = scope,.key = key};
 	char		name[TKI_REDIS_KEY];
 	char		epoch[24] = "",
-				version[24] = "inf";
+				version[24] = "";
 	const char *forget[] = {"EVAL", forget_claim, "1", name, epoch, version};
 
 	if (strlen(key) > MAX_KEY_BYTES)

@@ -305,9 +305,8 @@ tki_execute(tk_client *client, const tki_statement *statement, const tki_paramet
 
 		if (!ready(client, now))
 			return NULL;
-		if (client->last_use == 0)
-			now = tki_now_ms(); /* connecting took its own time */
 		tki_known_drain(client);
+		now = tki_now_ms();		/* connecting and telling Redis took their own time */
 		client->last_use = now;
 		in_transaction = tki_in_transaction(client);
 		outcome = attempt(client, statement, parameters, now + client->options.call_timeout,

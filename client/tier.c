@@ -79,17 +79,20 @@ tki_remembered(tk_client *client, const tki_request *request, int64_t clock, tki
 	return true;
 }
 
+/* All in memory is of one epoch, but asking about releases may end that. */
 static bool
 decide_in_memory(tk_client *client, const tki_request *request, int64_t *now, tki_cached *cached)
 {
+	const char *subject = subject_of(request);
+	int64_t		epoch = tki_known_stamp(client, subject).epoch;
 	tki_stamp	stamp;
 	int64_t		low,
 				high;
 
 	tki_known_clock(client, *now, &low, &high);
 	if (tki_remembered(client, request, high, cached) &&
-		tki_known_fresh(client, subject_of(request), now, &stamp) &&
-		cached->version == stamp.version)
+		tki_known_fresh(client, subject, now, &stamp) &&
+		epoch == stamp.epoch && cached->version == stamp.version)
 	{
 		/* The clock may have gone on while others were asked. */
 		tki_known_clock(client, *now, &low, &high);
@@ -169,11 +172,6 @@ remember(tk_client *client, const tki_request *request, const tier_ruling *rulin
 	tki_name	name;
 
 	tki_known_learn(client, subject_of(request), stamp, ruling->clock, sent_at, received_at);
-
-	/* An outage wants to know how long claims last. */
-	if (client->spool != NULL && request->ttl == 0 && !request->is_signal &&
-		tki_known_needs_ttl(client, request->scope) && !tki_known_ask(client))
-		tki_clear_error(client);
 	if (!ruling->lasting || request->key == NULL ||
 		(request->valid_until != 0 && (ruling->clock - took < request->valid_from ||
 									   ruling->clock + took >= request->valid_until)))
@@ -185,6 +183,15 @@ remember(tk_client *client, const tki_request *request, const tier_ruling *rulin
 	}
 	if (client->redis != NULL)
 		tki_redis_remember(client, request, stamp, &ruling->cached);
+}
+
+/* An outage wants to know how long claims last. */
+static void
+learn_ttl(tk_client *client, const tki_request *request)
+{
+	if (client->spool != NULL && request->ttl == 0 && !request->is_signal &&
+		tki_known_needs_ttl(client, request->scope) && !tki_known_ask(client))
+		tki_clear_error(client);
 }
 
 static bool
@@ -200,7 +207,10 @@ decide_in_postgres(tk_client *client, const tki_request *request, int64_t sent_a
 		return false;
 	}
 	if (alone)
+	{
 		remember(client, request, &ruling, sent_at);
+		learn_ttl(client, request);
+	}
 	*verdict = ruling.claimed ? TK_CLAIMED : TK_DUPLICATE;
 	*cached = ruling.cached;
 	return true;
@@ -334,12 +344,9 @@ tki_decide(tk_client *client, const tki_request *request, tk_sent_signal *sent, 
 	return account(client, verdict, tier, degraded, start, answer);
 }
 
-/*
- * A claim was released.  By somebody else, perhaps long ago: then what is stamped later than
- * `newest` stays in Redis.  Null: by this handle, just now.
- */
+/* A claim was released.  Redis is told by tki_redis_forget(). */
 void
-tki_forget_claim(tk_client *client, const char *scope, const char *key, const tki_stamp *newest)
+tki_forget_claim(tk_client *client, const char *scope, const char *key)
 {
 	tki_name	name;
 
@@ -348,8 +355,6 @@ tki_forget_claim(tk_client *client, const char *scope, const char *key, const tk
 		tki_set_name(&name, scope, key, NULL);
 		tki_cache_drop(client->cache, &name);
 	}
-	if (tki_redis_usable(client))
-		tki_redis_forget(client, scope, key, newest);
 	tki_known_distrust(client, scope);
 }
 

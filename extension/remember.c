@@ -19,12 +19,14 @@
  *
  * The epoch tells servers, databases and extensions apart, and one start of a server from
  * the next: a crash may lose what was committed asynchronously, and with it the last
- * versions, which later ones would repeat.
+ * versions, which later ones would repeat.  After the crash of a backend the postmaster lives
+ * on, and only where recovery ended tells.
  */
 #include "remember.h"
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
@@ -180,12 +182,15 @@ current_epoch(const Probe *probe)
 	{
 		uint64		system;
 		TimestampTz started;
+		XLogRecPtr	recovered;
 		Oid			database;
 		Oid			table;
 	}			identity =
 
 	{
-		GetSystemIdentifier(), PgStartTime, MyDatabaseId, probe->table->relid
+		GetSystemIdentifier(), PgStartTime,
+		RecoveryInProgress() ? InvalidXLogRecPtr : GetXLogReplayRecPtr(NULL),
+		MyDatabaseId, probe->table->relid
 	};
 
 	return (int64) hash_bytes_extended((const unsigned char *) &identity, sizeof(identity), 0);

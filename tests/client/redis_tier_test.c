@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* A claim of another's reaches a handle first through Redis, then by its own memory. */
 static void
@@ -214,6 +215,66 @@ test_forgeries(redis_server *redis)
 	tk_close(client);
 }
 
+/*
+ * So many releases at once that Redis would be told of them for longer than a call may take.  The
+ * server has more of them than a socket holds.
+ */
+static void
+test_flood(redis_server *redis)
+{
+	static const char waiting[] = "SELECT wait_event = '%s' FROM pg_stat_activity WHERE pid = %d";
+	tk_client  *client = open_tiered(redis, HOUR);
+	pid_t		pid = server_process(client);
+
+	CHECK_TEXT(claim(client, "flood", "0"), "claimed by postgres");
+	CHECK_TEXT(claim(client, "flood", "0"), "duplicate by memory");
+	redis_value(redis, "CONFIG RESETSTAT");
+	CHECK(admin_run("SELECT count(tradekeep.claim('flood', i::text, '1 h'))"
+					" FROM generate_series(1, 50000) AS i"));
+	CHECK(admin_run("SELECT count(tradekeep.release('flood', i::text))"
+					" FROM generate_series(1, 50000) AS i"));
+	CHECK(admin_await(waiting, "ClientWrite", pid));
+	while (strcmp(admin_value(waiting, "ClientRead", pid), "t") != 0)
+		CHECK(strncmp(claim(client, "flood", "0"), "duplicate", 9) == 0);
+	CHECK(strstr(redis_value(redis, "INFO commandstats"), "cmdstat_eval:calls=") != NULL);
+	CHECK(atoi(strstr(redis_value(redis, "INFO commandstats"), "cmdstat_eval:calls=") + 19) < 49000);
+	tk_close(client);
+}
+
+/* A grant of an outage that only Redis still tells of: its spool was replayed where no Redis was. */
+static void
+test_left_over(redis_server *redis)
+{
+	static const char mark[] = "SET tradekeep:claim:left:a tkd:8c5f8d1a-0000-4000-8000-000000000000:1:%lld";
+	const long long expires = (long long) time(NULL) * 1000 + HOUR;
+	tk_options	options;
+	tk_client  *client;
+	int64_t		token;
+	int			released = -1;
+
+	tk_options_init(&options);
+	options.redis_url = redis->url;
+	options.spool_directory = redis->folder;
+	options.outage = TK_DEGRADE;
+	client = tk_open(&options);
+	CHECK_TEXT(claim(client, "left", "a"), "claimed by postgres");
+	redis_value(redis, mark, expires);
+
+	/* Who holds nothing releases nothing. */
+	CHECK_INT(tk_release_lease(client, "left", "a", 1, &released), 0);
+	CHECK_INT(released, 0);
+	CHECK_TEXT(claim(client, "left", "a"), "duplicate by redis, degraded");
+	CHECK_INT(tk_release(client, "left", "a", NULL), 0);
+	CHECK_TEXT(claim(client, "left", "a"), "claimed by postgres");
+
+	CHECK_INT(tk_release(client, "left", "a", NULL), 0);
+	CHECK_INT(tk_claim_lease(client, "left", "a", HOUR, HOUR, &token, NULL), TK_CLAIMED);
+	redis_value(redis, mark, expires);
+	CHECK_INT(tk_release_lease(client, "left", "a", token, NULL), 0);
+	CHECK_TEXT(claim(client, "left", "a"), "claimed by postgres");
+	tk_close(client);
+}
+
 void
 test_redis_tier(void)
 {
@@ -226,5 +287,7 @@ test_redis_tier(void)
 	test_late_notification(&redis);
 	test_lost_redis(&redis);
 	test_forgeries(&redis);
+	test_flood(&redis);
+	test_left_over(&redis);
 	redis_server_remove(&redis);
 }

@@ -280,10 +280,12 @@ test_expiry(void)
 static void
 test_new_extension(void)
 {
+	static const char anew[] = "DROP EXTENSION tradekeep; CREATE EXTENSION tradekeep";
 	tk_client  *client = open_tiered(NULL, HOUR);
 	tk_options	options;
 	char		url[512];
 	PGconn	   *connection;
+	int64_t		told_until;
 
 	snprintf(url, sizeof(url), "host=%s port=%s user=%s dbname=tradekeep_check_epoch",
 			 PQhost(tk_connection(client)), PQport(tk_connection(client)),
@@ -299,11 +301,22 @@ test_new_extension(void)
 	CHECK_TEXT(claim(client, "epoch", "a"), "claimed by postgres");
 	CHECK_TEXT(claim(client, "epoch", "b"), "claimed by postgres");
 	CHECK_TEXT(claim(client, "epoch", "b"), "duplicate by memory");
-	PQclear(PQexec(connection, "DROP EXTENSION tradekeep; CREATE EXTENSION tradekeep"));
+	PQclear(PQexec(connection, anew));
 
 	/* Whatever else is claimed, the answer tells that this is another world. */
 	CHECK_TEXT(claim(client, "another scope", "a"), "claimed by postgres");
 	CHECK_TEXT(claim(client, "epoch", "a"), "claimed by postgres");
+	CHECK_TEXT(claim(client, "epoch", "b"), "claimed by postgres");
+	tk_close(client);
+
+	/* It is the question about releases that tells, while a key of before is in hand. */
+	options.cache_recheck = 100;
+	client = tk_open(&options);
+	CHECK_TEXT(claim(client, "epoch", "b"), "duplicate by postgres");
+	told_until = now_ms() + 100;
+	PQclear(PQexec(connection, anew));
+	while (now_ms() < told_until)
+		;
 	CHECK_TEXT(claim(client, "epoch", "b"), "claimed by postgres");
 	PQfinish(connection);
 	tk_close(client);

@@ -11,7 +11,7 @@ use Tradekeep;
 
 my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 my $node = Tradekeep::new_node('remember', allows_streaming => 1);
-$node->append_conf('postgresql.conf', 'max_prepared_transactions = 2');
+$node->append_conf('postgresql.conf', "max_prepared_transactions = 2\nmax_connections = 50");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION tradekeep');
 
@@ -123,6 +123,13 @@ $node->safe_psql('postgres',
 Tradekeep::crash($node);
 $node->start;
 is_new_epoch('postgres', 'after a crash');
+$node->safe_psql('postgres', "ALTER SYSTEM SET restart_after_crash = on");
+$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
+my $victim = $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'");
+kill 'KILL', $victim;
+$node->poll_query_until('postgres', "SELECT pid <> $victim FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+  or die 'the server does not come back';
+is_new_epoch('postgres', 'after a crash of less than the postmaster');
 is($node->safe_psql('postgres', $state), $before, 'versions stay');
 is($node->safe_psql('postgres', "SELECT tradekeep.replay_position($spool), tradekeep.claimed('spooled', 'a')"), '7|t',
 	'and so does how far a spool was taken over');
