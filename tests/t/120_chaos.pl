@@ -129,7 +129,7 @@ for my $call (sort { ($a->{end} // 9e18) <=> ($b->{end} // 9e18) } @$calls)
 	push @{ $signals{$key} }, $call if $call->{what} eq 'signal';
 }
 
-my (@missing, @twice, @unreported, @undegraded, @baseless, @selfish);
+my (@missing, @twice, @unreported, @undegraded, @baseless, @selfish, @again);
 for my $call (@$calls)
 {
 	next unless ($call->{verdict} // '') eq 'stored' && $call->{what} =~ /^(trade|close|candle)$/;
@@ -151,6 +151,7 @@ for my $key (keys %claims)
 		else
 		{
 			push @undegraded, $second unless $first->{degraded} || $second->{degraded};
+			push @again, $second if grep { $_->{log} eq $second->{log} } @grants[ 0 .. $i - 1 ];
 		}
 	}
 	my ($scope, $name) = split / /, $key;
@@ -200,6 +201,7 @@ sub none
 none('nothing acknowledged is missing', @missing);
 none('nothing was granted twice in a scope that refuses', @twice);
 none('only outages let a degrading scope grant twice', @undegraded);
+none('and no process granted twice what it knew', @again);
 none('and each time was reported', @unreported);
 none('and no record met itself', @selfish);
 none('nobody was told of a duplicate that is none', @baseless);
