@@ -560,7 +560,7 @@ tki_spool_remove(tk_client *client, tki_spool_file *file)
 {
 	tki_spool  *spool = client->spool;
 	tki_spool_file **link = &spool->files;
-	bool		gone = unlinkat(spool->directory, file->name, 0) == 0;
+	bool		gone = unlinkat(spool->directory, file->name, 0) == 0 || errno == ENOENT;
 	bool		durable = gone && fsync(spool->directory) == 0;
 
 	if (!durable)

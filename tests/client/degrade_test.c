@@ -555,6 +555,28 @@ test_full_spool(redis_server *redis)
 	tk_close(other);
 }
 
+/* A file that somebody removed is not written to for ever: when it is replayed, there is a new one. */
+static void
+test_removed_file(void)
+{
+	tk_client  *client = open_degrading(folder, NULL);
+	char		command[96];
+
+	relay_cut(line);
+	CHECK_INT(claim(client, "removed", "a", NULL), TK_CLAIMED);
+	snprintf(command, sizeof(command), "rm %s/*.spool", folder);
+	CHECK_INT(system(command), 0);
+	restore(client);
+	CHECK_INT(tk_replay(client, NULL), 0);
+	CHECK_INT(rows("removed"), 1);
+	relay_cut(line);
+	CHECK_INT(claim(client, "removed", "b", NULL), TK_CLAIMED);
+	CHECK_INT(count_files(".spool"), 1);
+	restore(client);
+	CHECK_INT(tk_replay(client, NULL), 0);
+	tk_close(client);
+}
+
 /* A line in the middle that the disk has spoiled is kept; those around it arrive. */
 static void
 test_damaged_line(void)
@@ -994,6 +1016,7 @@ test_degrading(void)
 	test_pages();
 	test_rejected();
 	test_full_spool(&redis);
+	test_removed_file();
 	test_damaged_line();
 	test_standstill();
 	test_unknown_outcome(&redis);
