@@ -572,6 +572,9 @@ test_removed_file(void)
 	relay_cut(line);
 	CHECK_INT(claim(client, "removed", "b", NULL), TK_CLAIMED);
 	CHECK_INT(count_files(".spool"), 1);
+
+	/* What was granted in the outage before is not forgotten in this one. */
+	CHECK_INT(claim(client, "removed", "a", NULL), TK_DUPLICATE);
 	restore(client);
 	CHECK_INT(tk_replay(client, NULL), 0);
 	tk_close(client);
