@@ -380,10 +380,14 @@ grant(tk_client *client, const pending_request *pending, tk_sent_signal *sent, t
 		tki_spool_append(client, operation, &parameters, pending->now, unknown))
 		return true;
 	kept->expires_at = 0;		/* as if it never was */
-	if (said == TAKEN)
-		return true;
-	remove_mark(client, request, mark);
-	return false;
+	if (said != TAKEN)
+		remove_mark(client, request, mark);
+
+	/*
+	 * After an unknown outcome it may be this very call that PostgreSQL granted, and whoever asked
+	 * it next that told Redis so: nobody may have acted yet.
+	 */
+	return said == TAKEN && !unknown;
 }
 
 static tk_sent_signal

@@ -179,6 +179,26 @@ tki_grant_find(const tk_client *client, const tki_request *request, int64_t now)
 	return NULL;
 }
 
+/* Memory keeps it for the next outage; until then PostgreSQL is asked, for no version is this one. */
+static void
+remember(tk_client *client, const tki_grant *grant)
+{
+	const char *second = grant->name + strlen(grant->name) + 1;
+	tki_cached	cached = {
+		.version = INT64_MIN,.expires_at = grant->expires_at,.price = grant->price,
+		.sent_at = grant->at
+	};
+	tki_name	name;
+
+	if (client->cache == NULL || grant->expires_at == 0)
+		return;
+	if (grant->is_signal)
+		tki_set_name(&name, "", grant->name, second);
+	else
+		tki_set_name(&name, grant->name, second, NULL);
+	tki_cache_put(client->cache, &name, &cached);
+}
+
 /* PostgreSQL knows them all. */
 void
 tki_grants_clear(tk_client *client)
@@ -192,6 +212,7 @@ tki_grants_clear(tk_client *client)
 		for (tki_grant *grant = grants->buckets[i], *next; grant != NULL; grant = next)
 		{
 			next = grant->next;
+			remember(client, grant);
 			free(grant);
 		}
 	}

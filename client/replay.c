@@ -437,22 +437,26 @@ end_file(tk_client *client, tki_spool_file *file)
 bool
 tki_replay(tk_client *client, int64_t limit, int64_t deadline)
 {
-	for (tki_spool_file *file = client->spool->files, *next; file != NULL; file = next)
+	do
 	{
-		next = file->next;
-		while (file->offset < file->end)
+		for (tki_spool_file *file = client->spool->files, *next; file != NULL; file = next)
 		{
-			int64_t		before = file->records;
+			next = file->next;
+			while (file->offset < file->end)
+			{
+				int64_t		before = file->records;
 
-			if (limit <= 0 || tki_now_ms() >= deadline)
-				return true;
-			if (!take_chunk(client, file, limit < CHUNK_RECORDS ? limit : CHUNK_RECORDS, deadline))
-				return false;
-			limit -= before - file->records;
+				if (limit <= 0 || tki_now_ms() >= deadline)
+					return true;
+				if (!take_chunk(client, file, limit < CHUNK_RECORDS ? limit : CHUNK_RECORDS,
+								deadline))
+					return false;
+				limit -= before - file->records;
+			}
+			end_file(client, file);
 		}
-		end_file(client, file);
-	}
-	tki_grants_clear(client);
+		tki_grants_clear(client);
+	} while (tki_spool_adopt_more(client));
 	return true;
 }
 

@@ -32,6 +32,9 @@
 #define PREFIX			"tradekeep-"
 #define FIRST_WINDOW	(64 * 1024)
 
+/* To make a file that nobody else locks first. */
+#define ATTEMPTS		8
+
 /* The error of a write that the spool cannot take. */
 static void
 fail_spool(tk_client *client, int number, const char *what)
@@ -255,9 +258,16 @@ tki_spool_adopt(tk_client *client, const char *name)
 	tki_spool  *spool = client->spool;
 	tki_spool_file **link = &spool->files;
 	tki_spool_file *file = NULL;
+	struct rlimit system;
+	rlim_t		count = 0;
 	int			problem = 0;
 	int			fd;
 
+	/* Each costs a descriptor, and the process needs some for other things. */
+	for (const tki_spool_file *other = spool->files; other != NULL; other = other->next)
+		count++;
+	if (getrlimit(RLIMIT_NOFILE, &system) == 0 && count >= system.rlim_cur / 4)
+		return EMFILE;
 	fd = openat(spool->directory, name, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0)
 		problem = errno;
@@ -305,13 +315,27 @@ adopt_orphans(tk_client *client)
 	struct dirent **entries;
 	int			count = scandirat(client->spool->directory, ".", &entries, select_spool, alphasort);
 
+	client->spool->more = false;
 	for (int i = 0; i < count; i++)
 	{
-		tki_spool_adopt(client, entries[i]->d_name);
+		if (!client->spool->more)
+			client->spool->more = tki_spool_adopt(client, entries[i]->d_name) == EMFILE;
 		free(entries[i]);
 	}
 	if (count >= 0)
 		free(entries);
+	if (client->spool->more)
+		tki_log(client, TK_LOG_WARNING, "too many spools are in %s: some are left for later",
+				client->spool->path);
+}
+
+/* Takes over what adopt_orphans() left, now that the others are done; false when nothing is. */
+bool
+tki_spool_adopt_more(tk_client *client)
+{
+	if (client->spool->more)
+		adopt_orphans(client);
+	return client->metrics.spool_records > 0;
 }
 
 /*
@@ -389,12 +413,15 @@ make_name(char *name, size_t size)
 
 /*
  * Makes a new file.  Who looks for orphans may have got the lock first, between
- * its making and its locking: then it is theirs to remove.
+ * its making and its locking: then they remove it, and another is made.  But a
+ * file system without locks, or that says the file is not ours, will never do.
  */
 static int
 create_file(tki_spool *spool, char *name, size_t size)
 {
-	for (;;)
+	int			problem = EPERM;
+
+	for (int attempt = 0; attempt < ATTEMPTS; attempt++)
 	{
 		int			fd = -1;
 
@@ -403,16 +430,20 @@ create_file(tki_spool *spool, char *name, size_t size)
 						O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 		if (fd < 0)
 			return -1;
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0 && is_trusted(fd))
+		if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+			problem = errno;
+		else if (is_trusted(fd))
 		{
 			if (fsync(spool->directory) == 0)
 				return fd;
-			unlinkat(spool->directory, name, 0);
-			close(fd);
-			return -1;
+			problem = errno;
+			attempt = ATTEMPTS;
 		}
+		unlinkat(spool->directory, name, 0);
 		close(fd);
 	}
+	errno = problem;
+	return -1;
 }
 
 /* The file that this handle appends to, made when there is none; null, with the error set. */
@@ -507,6 +538,10 @@ tki_spool_append(tk_client *client, const tki_operation *operation,
 	if (problem != 0)
 	{
 		fail_spool(client, problem, "could not keep a record");
+
+		/* Nothing is lost with an empty file: the next record may have a new one. */
+		if (file->broken && file->end == 0)
+			tki_spool_remove(client, file);
 		return false;
 	}
 	file->last++;
@@ -525,7 +560,7 @@ tki_spool_remove(tk_client *client, tki_spool_file *file)
 {
 	tki_spool  *spool = client->spool;
 	tki_spool_file **link = &spool->files;
-	bool		gone = unlinkat(spool->directory, file->name, 0) == 0;
+	bool		gone = unlinkat(spool->directory, file->name, 0) == 0 || errno == ENOENT;
 	bool		durable = gone && fsync(spool->directory) == 0;
 
 	if (!durable)

@@ -50,6 +50,7 @@ struct tki_spool
 	int			directory;
 	char	   *path;
 	tki_spool_file *files;		/* in the order of their replay: the own one is the last */
+	bool		more;			/* orphans are left for when these are done */
 	int64_t		announced;		/* the outage behind this number of connections was logged */
 	int64_t		next_replay;	/* not before, on the monotonic clock, in ms */
 
@@ -128,6 +129,7 @@ enum
 /* spool.c */
 extern bool tki_is_spool(const char *name);
 extern int	tki_spool_adopt(tk_client *client, const char *name);
+extern bool tki_spool_adopt_more(tk_client *client);
 extern tki_spool_file *tki_spool_own(tk_client *client);
 extern bool tki_spool_append(tk_client *client, const tki_operation *operation,
 							 const tki_parameters *parameters, int64_t at, bool unknown);

@@ -110,6 +110,66 @@ next_element(element_reader *reader, size_t *length)
 	return element;
 }
 
+/* Goes past a number; null when PostgreSQL would not read it, or it is out of all bounds. */
+static const char *
+skip_number(const char *p)
+{
+	size_t		digits;
+
+	p += *p == '-';
+	digits = strspn(p, "0123456789");
+	if (digits == 0 || (digits > 1 && *p == '0'))
+		return NULL;
+	p += digits;
+	if (*p == '.')
+	{
+		digits = strspn(p + 1, "0123456789");
+		if (digits == 0)
+			return NULL;
+		p += 1 + digits;
+	}
+	if (*p == 'e' || *p == 'E')
+	{
+		p += p[1] == '-' || p[1] == '+' ? 2 : 1;
+		digits = strspn(p, "0123456789");
+		if (digits == 0 || digits > 4)
+			return NULL;
+		p += digits;
+	}
+	return p;
+}
+
+/*
+ * Whether JSON that cJSON reads is strict enough for PostgreSQL: cJSON also takes control
+ * characters, "\u0000", a byte order mark, and numbers like 01 or 1. for good.
+ */
+static bool
+is_strict(const char *p)
+{
+	bool		quoted = false;
+
+	while (*p != '\0')
+	{
+		unsigned char c = (unsigned char) *p;
+
+		if (c < ' ' ? quoted || strchr("\t\n\r", c) == NULL : !quoted && c >= 127)
+			return false;
+		if (!quoted && (c == '-' || (c >= '0' && c <= '9')))
+		{
+			p = skip_number(p);
+			if (p == NULL)
+				return false;
+			continue;
+		}
+		if (c == '\\' && strncmp(p, "\\u0000", 6) == 0)
+			return false;
+		if (c == '"')
+			quoted = !quoted;
+		p += c == '\\' ? 2 : 1;
+	}
+	return true;
+}
+
 static bool
 check_text(tk_client *client, const char *name, const char *text, bool is_json)
 {
@@ -122,11 +182,12 @@ check_text(tk_client *client, const char *name, const char *text, bool is_json)
 	}
 	if (!is_json)
 		return true;
-	json = cJSON_Parse(text);
+	json = cJSON_ParseWithOpts(text, NULL, true);
 	cJSON_Delete(json);
-	if (json == NULL)
-		tki_fail(client, TK_ERROR_ARGUMENT, SQLSTATE_BAD_NAME, "%s: not valid JSON", name);
-	return json != NULL;
+	if (json != NULL && is_strict(text))
+		return true;
+	tki_fail(client, TK_ERROR_ARGUMENT, SQLSTATE_BAD_NAME, "%s: not valid JSON", name);
+	return false;
 }
 
 static bool

@@ -136,14 +136,15 @@ print_records(tk_client *client)
 static int
 replay_records(replay_job *job, tk_client *client)
 {
-	double		all = (double) client->metrics.spool_records;
 	bool		going = client->metrics.spool_records == 0 || tk_connect(client) == 0;
+	int64_t		done;
 
 	while (client->metrics.spool_records > 0 && going && !interrupted)
 	{
 		going = tki_replay(client, SLICE, INT64_MAX);
-		show_progress("records", 1 - (double) client->metrics.spool_records / all,
-					  (int64_t) all - client->metrics.spool_records, seconds_since(&job->start));
+		done = client->metrics.replayed + client->metrics.rejected;
+		show_progress("records", (double) done / (double) (done + client->metrics.spool_records),
+					  done, seconds_since(&job->start));
 	}
 	hide_progress();
 	job->report.replayed += client->metrics.replayed;

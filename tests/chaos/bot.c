@@ -145,17 +145,24 @@ claim_signal(tk_client *client)
 	end(client, tk_verdict_name(verdict), &answer);
 }
 
+/* Opened and then closed, which is refused of a trade that is not there yet. */
 static void
 add_trade(tk_client *client)
 {
 	char		id[64];
+	int			status;
 	tk_trade	trade = {.bot = name,.trade_id = id,.symbol = "BTC/USDT",.side = "LONG",
-		.quantity = "0.5",.entry_price = "100",.exit_price = "101",
-	.opened_at = 1767608100000,.closed_at = 1767608160000};
+	.quantity = "0.5",.entry_price = "100",.opened_at = 1767608100000};
 
 	snprintf(id, sizeof(id), "%" PRId64, now_us());
 	begin("trade", name, id, 0);
-	end(client, tk_add_trade(client, &trade, 0, NULL) == 0 ? "stored" : "failed", NULL);
+	status = tk_add_trade(client, &trade, 0, NULL);
+	end(client, status == 0 ? "stored" : "failed", NULL);
+	if (status != 0)
+		return;
+	begin("close", name, id, 0);
+	end(client, tk_close_trade(client, name, id, "101", 1767608160000, NULL, NULL, NULL) == 0 ?
+		"stored" : "failed", NULL);
 }
 
 /* A partial bar, and then the final one, which must be what stays. */

@@ -376,6 +376,31 @@ test_full_spool(redis_server *redis)
 	tk_close(other);
 }
 
+/* A file that somebody removed is not written to for ever: when it is replayed, there is a new one. */
+static void
+test_removed_file(void)
+{
+	tk_client  *client = open_degrading(folder, NULL);
+	char		command[96];
+
+	relay_cut(line);
+	CHECK_INT(claim_hour(client, "removed", "a", NULL), TK_CLAIMED);
+	snprintf(command, sizeof(command), "rm %s/*.spool", folder);
+	CHECK_INT(system(command), 0);
+	restore(client);
+	CHECK_INT(tk_replay(client, NULL), 0);
+	CHECK_INT(claim_rows("removed"), 1);
+	relay_cut(line);
+	CHECK_INT(claim_hour(client, "removed", "b", NULL), TK_CLAIMED);
+	CHECK_INT(count_files(".spool"), 1);
+
+	/* What was granted in the outage before is not forgotten in this one. */
+	CHECK_INT(claim_hour(client, "removed", "a", NULL), TK_DUPLICATE);
+	restore(client);
+	CHECK_INT(tk_replay(client, NULL), 0);
+	tk_close(client);
+}
+
 /* A server that stands still is away, too, once a call has waited for it in vain. */
 static void
 test_standstill(void)
@@ -400,9 +425,9 @@ test_standstill(void)
 
 /* An answer that got lost: the claim may be there already, and that is said. */
 static void
-test_unknown_outcome(void)
+test_unknown_outcome(redis_server *redis)
 {
-	tk_client  *client = open_degrading(folder, NULL);
+	tk_client  *client = open_degrading(folder, redis);
 	tk_trade	trade = {.trade_id = "u",.bot = "unknown",.symbol = "X",.side = "LONG",
 	.quantity = "1",.entry_price = "2",.opened_at = DAY_START};
 	tk_replay_report report;
@@ -419,6 +444,16 @@ test_unknown_outcome(void)
 	CHECK_INT(tk_replay(client, &report), 0);
 	CHECK_INT(report.collisions, 1);
 	CHECK(strstr(collision, "perhaps by the same call") != NULL);
+
+	/* Redis may know the claim from somebody who was told that this very call has it. */
+	CHECK_TEXT(redis_value(redis, "SET tradekeep:claim:unknown:b 1"), "OK");
+	warm_up(client);
+	relay_lose_answer(line, "_claim");
+	CHECK_INT(claim_hour(client, "unknown", "b", NULL), TK_UNAVAILABLE);
+	CHECK(failed_with(client, TK_ERROR_UNKNOWN_OUTCOME, "08007"));
+	CHECK_INT(tk_spooled(client), 0);
+	CHECK_INT(claim_rows("unknown"), 2);
+	restore(client);
 
 	/* Writes that may be repeated are kept; one that may not fails as unknown. */
 	trade.trade_id = "v";
@@ -444,6 +479,40 @@ test_unknown_outcome(void)
 	tk_close(client);
 }
 
+/* JSON that PostgreSQL would refuse when it is too late is refused at once, and no other. */
+static void
+test_json(void)
+{
+	static const char *const bad[] = {"", "{}}", "{} x", "[01]", "[-]", "[1.]", "[1e]", "[1e99999]",
+		"[\"\\u0000\"]", "[\"\t\"]", "[\"\x01\"]", "[\f1]", "\xef\xbb\xbf[1]", "[NaN]", "[\"\\ud800\"]",
+	"nul", "\"", "\"\\", "[1,]"};
+	static const char *const good[] = {"null", "0", "-0.0", " [1e+9, -10.50E-0, 0]\t\r\n", "{\"a-01.\": 1}",
+	"\"\\\\u0000 \\\"01\\u00e9\x7f\"", "[\"\xef\xbb\xbf\"]"};
+	tk_client  *client = open_degrading(folder, NULL);
+	tk_signal	wanted = {.symbol = "JSON",.direction = "LONG",.entry_price = 1,.tolerance = 0.01,
+	.ttl = HOUR};
+	tk_replay_report report;
+
+	relay_cut(line);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	{
+		wanted.data = bad[i];
+		CHECK_INT(tk_claim_signal(client, &wanted, NULL, NULL), TK_REFUSED);
+		CHECK(failed_with(client, TK_ERROR_ARGUMENT, "22P02"));
+	}
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+	{
+		wanted.data = good[i];
+		CHECK_INT(tk_claim_signal(client, &wanted, NULL, NULL), TK_CLAIMED);
+		wanted.entry_price *= 2;
+	}
+	relay_restore(line);
+	CHECK_INT(tk_replay(client, &report), 0);
+	CHECK_INT(report.replayed, sizeof(good) / sizeof(good[0]));
+	CHECK_INT(report.rejected, 0);
+	tk_close(client);
+}
+
 void
 test_degrading(void)
 {
@@ -460,8 +529,10 @@ test_degrading(void)
 	test_collision();
 	test_writes();
 	test_full_spool(&redis);
+	test_removed_file();
 	test_standstill();
-	test_unknown_outcome();
+	test_unknown_outcome(&redis);
+	test_json();
 	remove_folder();
 	redis_server_remove(&redis);
 	relay_stop(line);

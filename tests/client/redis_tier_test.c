@@ -88,6 +88,17 @@ test_release_unheard(redis_server *redis)
 	tk_close(client);
 }
 
+/* Until the socket has something, and is looked into by the next call. */
+static bool
+await_notification(const tk_client *client)
+{
+	bool		there = tki_poll(PQsocket(client->connection), POLLIN, tki_now_ms() + HOUR) > 0;
+
+	while (tki_now_ms() <= client->last_use + 1)
+		poll(NULL, 0, 1);
+	return there;
+}
+
 /*
  * A notification of a release may be read long after it was sent.  What was claimed since must
  * not be taken out of Redis, where it counts in an outage.
@@ -111,6 +122,7 @@ test_late_notification(redis_server *redis)
 	 * The worst that can happen: an answer with the new version is read together with the
 	 * notification, and before it.
 	 */
+	CHECK(await_notification(idle));
 	stamp = tki_known_stamp(idle, "late");
 	stamp.version++;
 	CHECK(tki_known_clock(idle, tki_now_ms(), &low, &high));

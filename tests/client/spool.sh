@@ -96,6 +96,13 @@ wait
 check "several at once" "$(sed -E 's/.*"replayed": ([0-9]+), "collisions": ([0-9]+).*/\1 \2/' "$scratch"/both.* | grep -v is.alive |
 	awk '{ a += $1; b += $2 } END { print a, b }') $(claims | wc -w)" "300 0 307"
 
+# More spools than a process may have files open
+for i in $(seq 1 60); do
+	claim 1 "o$i" | records >"$(path "00000000-0000-4000-8000-0000000000$((i + 10))")"
+done
+(ulimit -n 50 && replay "$spools" --json)
+check "thousands" "$? $(totals) $(claims | wc -w) $(ls "$spools" | grep -c 'spool$')" "0 60 0 0 0 0 367 0"
+
 for wrong in "replay" "replay --no x" "replay x --limit 3"; do
 	# shellcheck disable=SC2086
 	tradekeep $wrong >"$scratch/out" 2>"$scratch/err"

@@ -42,6 +42,16 @@ fdatasync(int fd)
 	return sync_failure != 0 ? -1 : (int) syscall(SYS_fdatasync, fd);
 }
 
+/* The same, for a file system that has no locks. */
+static int	lock_failure;
+
+int
+flock(int fd, int operation)
+{
+	errno = lock_failure;
+	return lock_failure != 0 ? -1 : (int) syscall(SYS_flock, fd, operation);
+}
+
 static tk_client *
 open_alone(int64_t limit)
 {
@@ -448,6 +458,26 @@ test_sync(void)
 	CHECK_INT(records_of(client), 1);
 	CHECK(grants(client, "a") && !grants(client, "b"));
 	CHECK_INT(tk_claim(client, "s", "b", HOUR, NULL), TK_CLAIMED);
+	tk_close(client);
+	remove_files(SPOOL_SUFFIX, false);
+
+	/* With an empty file nothing was lost: the next record gets another. */
+	client = open_alone(0);
+	sync_failure = EIO;
+	CHECK_INT(tk_claim(client, "s", "d", HOUR, NULL), TK_UNAVAILABLE);
+	CHECK(failed_with(client, TK_ERROR_CONNECTION, "58030"));
+	sync_failure = 0;
+	CHECK_INT(tk_claim(client, "s", "d", HOUR, NULL), TK_CLAIMED);
+	tk_close(client);
+	remove_files(SPOOL_SUFFIX, false);
+
+	/* Where nothing can be locked, nothing is kept, nor left behind. */
+	client = open_alone(0);
+	lock_failure = ENOLCK;
+	CHECK_INT(tk_claim(client, "s", "e", HOUR, NULL), TK_UNAVAILABLE);
+	CHECK(failed_with(client, TK_ERROR_CONNECTION, "58030"));
+	lock_failure = 0;
+	CHECK_INT(tk_claim(client, "s", "e", HOUR, NULL), TK_CLAIMED);
 	tk_close(client);
 	remove_files(SPOOL_SUFFIX, false);
 }

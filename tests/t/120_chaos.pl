@@ -98,6 +98,10 @@ my @collisions = grep { /collision/i } @$messages, split /\n/, $replay_said;
 my %stored = (
 	claim => { map { $_ => 1 } split /\n/, $chaos->{node}->safe_psql('postgres', q{SELECT scope || ' ' || key FROM tradekeep.claim}) },
 	trade => { map { $_ => 1 } split /\n/, $chaos->{node}->safe_psql('postgres', q{SELECT bot || ' ' || trade_id FROM tradekeep.trade}) },
+	close => {
+		map { $_ => 1 } split /\n/,
+		$chaos->{node}->safe_psql('postgres', q{SELECT bot || ' ' || trade_id FROM tradekeep.trade WHERE closed_at IS NOT NULL})
+	},
 	candle => {
 		map { $_ => 1 } split /\n/,
 		$chaos->{node}->safe_psql('postgres',
@@ -125,10 +129,10 @@ for my $call (sort { ($a->{end} // 9e18) <=> ($b->{end} // 9e18) } @$calls)
 	push @{ $signals{$key} }, $call if $call->{what} eq 'signal';
 }
 
-my (@missing, @twice, @unreported, @undegraded, @baseless);
+my (@missing, @twice, @unreported, @undegraded, @baseless, @selfish, @again);
 for my $call (@$calls)
 {
-	next unless ($call->{verdict} // '') eq 'stored' && $call->{what} =~ /^(trade|candle)$/;
+	next unless ($call->{verdict} // '') eq 'stored' && $call->{what} =~ /^(trade|close|candle)$/;
 	push @missing, $call unless $stored{ $call->{what} }{"$call->{scope} $call->{key}"};
 }
 for my $key (keys %claims)
@@ -147,11 +151,18 @@ for my $key (keys %claims)
 		else
 		{
 			push @undegraded, $second unless $first->{degraded} || $second->{degraded};
+			push @again, $second if grep { $_->{log} eq $second->{log} } @grants[ 0 .. $i - 1 ];
 		}
 	}
 	my ($scope, $name) = split / /, $key;
 	push @unreported, $grants[0]
 	  if $scope eq 'loose' && @grants - 1 > grep { /\bloose\b/ && /\Q"$name"\E/ } @collisions;
+
+	# A record that was applied twice would meet itself.
+	push @selfish, $claims{$key}[0]
+	  if $scope eq 'loose'
+	  && 2 > grep { may_be_granted($_) } @{ $claims{$key} }
+	  and grep { /collision: claim "loose", "\Q$name\E"/ && !/perhaps by the same call/ } @collisions;
 	for my $duplicate (grep { ($_->{verdict} // '') eq 'duplicate' } @{ $claims{$key} })
 	{
 		push @baseless, $duplicate unless grep { may_be_granted($_) && $_->{start} < $duplicate->{end} } @{ $claims{$key} };
@@ -190,7 +201,9 @@ sub none
 none('nothing acknowledged is missing', @missing);
 none('nothing was granted twice in a scope that refuses', @twice);
 none('only outages let a degrading scope grant twice', @undegraded);
+none('and no process granted twice what it knew', @again);
 none('and each time was reported', @unreported);
+none('and no record met itself', @selfish);
 none('nobody was told of a duplicate that is none', @baseless);
 
 my %verdicts;
