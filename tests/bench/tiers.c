@@ -300,12 +300,9 @@ resident(void)
 static double
 growth(void)
 {
-	long		start;
+	long		start = resident();
 
 	open_client();
-	if (tk_connect(client) != 0)
-		fail("connect", tk_message(client));
-	start = resident();
 	for (long i = 0; i < count; i++)
 		claim(new_key(i), TK_DUPLICATE, TK_TIER_POSTGRES);
 	return (double) (resident() - start);
