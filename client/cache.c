@@ -235,6 +235,17 @@ tki_cache_clear(tki_cache *cache)
 	}
 }
 
+/* What is there stays for an outage, and answers nothing until then. */
+void
+tki_cache_distrust(tki_cache *cache)
+{
+	for (uint32_t i = 0; i <= cache->mask; i++)
+	{
+		for (uint32_t number = cache->buckets[i]; number != 0; number = cache->entries[number].next)
+			cache->entries[number].cached.version = TKI_NEVER_TRUSTED;
+	}
+}
+
 void
 tki_cache_count(const tki_cache *cache, int64_t *entries, int64_t *evictions)
 {

@@ -179,13 +179,13 @@ tki_grant_find(const tk_client *client, const tki_request *request, int64_t now)
 	return NULL;
 }
 
-/* Memory keeps it for the next outage; until then PostgreSQL is asked, for no version is this one. */
+/* Memory keeps it for the next outage; until then PostgreSQL is asked. */
 static void
 remember(tk_client *client, const tki_grant *grant)
 {
 	const char *second = grant->name + strlen(grant->name) + 1;
 	tki_cached	cached = {
-		.version = INT64_MIN,.expires_at = grant->expires_at,.price = grant->price,
+		.version = TKI_NEVER_TRUSTED,.expires_at = grant->expires_at,.price = grant->price,
 		.sent_at = grant->at
 	};
 	tki_name	name;

@@ -364,6 +364,7 @@ extern int64_t tki_candle_end(int timeframe, int64_t start);
 extern void tki_utc_text(int64_t ms, char *text);
 
 /* cache.c; to be freed by free() */
+#define TKI_NEVER_TRUSTED INT64_MIN /* a version that no subject has */
 extern tki_cache *tki_cache_make(int size);
 extern void tki_set_name(tki_name *name, const char *scope, const char *key,
 						 const char *direction);
@@ -371,6 +372,7 @@ extern const tki_cached *tki_cache_find(tki_cache *cache, const tki_name *name, 
 extern void tki_cache_put(tki_cache *cache, const tki_name *name, const tki_cached *cached);
 extern void tki_cache_drop(tki_cache *cache, const tki_name *name);
 extern void tki_cache_clear(tki_cache *cache);
+extern void tki_cache_distrust(tki_cache *cache);
 extern void tki_cache_count(const tki_cache *cache, int64_t *entries, int64_t *evictions);
 
 /* known.c; to be freed by free() */

@@ -9,7 +9,8 @@
  * same.  Such knowledge is `cache_recheck` old at most, counted from before the
  * question; a notification of a release ends it at once.  Where none can come,
  * behind a pooler in transaction mode, only age does.  Knowledge belongs to a
- * connection, and ends with it; a new epoch ends everything that is remembered.
+ * connection, and ends with it; in a new epoch nothing that is remembered counts,
+ * but in the next outage.
  *
  * The server's clock is known between two bounds: what it last said, plus the time
  * that has passed since its answer came, or since it was asked.
@@ -139,6 +140,19 @@ distrust_all(tki_known *known)
 		known->subjects[i].trusted_until = 0;
 }
 
+/* Forgets the versions, but not the clock. */
+static void
+unlearn(tk_client *client)
+{
+	tki_known  *known = client->known;
+
+	client->metrics.invalidations++;
+	for (int i = 0; i < known->count; i++)
+		known->subjects[i].version = -1;
+	distrust_all(known);
+	known->heard = false;
+}
+
 /* The server spoke, between two moments on the monotonic clock. */
 static void
 learn_clock(tk_client *client, int64_t epoch, int64_t clock, int64_t sent_at, int64_t received_at)
@@ -147,8 +161,10 @@ learn_clock(tk_client *client, int64_t epoch, int64_t clock, int64_t sent_at, in
 
 	if (known->heard && known->epoch != epoch)
 	{
-		tki_log(client, TK_LOG_INFO, "the server was restarted or replaced: all is forgotten");
-		tki_forget_all(client);
+		tki_log(client, TK_LOG_INFO, "the server was restarted or replaced: nothing remembered counts");
+		if (client->cache != NULL)
+			tki_cache_distrust(client->cache);
+		unlearn(client);
 	}
 	known->heard = true;
 	known->epoch = epoch;
@@ -177,19 +193,13 @@ tki_known_learn(tk_client *client, const char *scope, tki_stamp stamp, int64_t c
 	learn_version(client, use_subject(client->known, scope, sent_at), stamp.version, sent_at);
 }
 
-/* Forgets everything: entries, versions, but not the clock. */
+/* Forgets everything that is remembered, also for outages. */
 void
 tki_forget_all(tk_client *client)
 {
-	tki_known  *known = client->known;
-
 	if (client->cache != NULL)
 		tki_cache_clear(client->cache);
-	client->metrics.invalidations++;
-	for (int i = 0; i < known->count; i++)
-		known->subjects[i].version = -1;
-	distrust_all(known);
-	known->heard = false;
+	unlearn(client);
 }
 
 /* Something of the scope was released: its version is asked for before it is trusted again. */

@@ -4,8 +4,11 @@
  */
 #include "degrading.h"
 
+#include "internal.h"
+
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* Alone: memory grants, and only once; what it granted arrives. */
 static void
@@ -401,6 +404,26 @@ test_removed_file(void)
 	tk_close(client);
 }
 
+/* A server that comes back decides anew; what this process knew counts when it is away again. */
+static void
+test_new_epoch(void)
+{
+	tk_client  *client = open_degrading(folder, NULL);
+	tki_stamp	stamp;
+
+	CHECK_INT(claim_hour(client, "epoch", "a", NULL), TK_CLAIMED);
+	stamp = tki_known_stamp(client, "epoch");
+	stamp.epoch++;
+	tki_known_learn(client, "epoch", stamp, (int64_t) time(NULL) * 1000, tki_now_ms(), tki_now_ms());
+	relay_cut(line);
+	CHECK_INT(claim_hour(client, "epoch", "a", NULL), TK_DUPLICATE);
+	CHECK_INT(tk_spooled(client), 0);
+	restore(client);
+	CHECK(admin_run("DELETE FROM tradekeep.claim WHERE scope = 'epoch'"));
+	CHECK_INT(claim_hour(client, "epoch", "a", NULL), TK_CLAIMED);
+	tk_close(client);
+}
+
 /* A server that stands still is away, too, once a call has waited for it in vain. */
 static void
 test_standstill(void)
@@ -530,6 +553,7 @@ test_degrading(void)
 	test_writes();
 	test_full_spool(&redis);
 	test_removed_file();
+	test_new_epoch();
 	test_standstill();
 	test_unknown_outcome(&redis);
 	test_json();
